@@ -1,0 +1,151 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::Edge;
+use crate::cluster::{Lease, LeaseGuard};
+use crate::error::{BoxError, Error};
+use crate::health::{Failure, Outcome};
+
+pin_project! {
+    /// The response of a [`Balance`](super::Balance), to be awaited.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it gives the request up: it is no longer in flight and counts as cancelled.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<S, E, Request>
+    where
+        S: Service<Request>,
+    {
+        #[pin]
+        state: State<S, E, Request, S::Future>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S, E, Request, F> {
+        /// Awaits the readiness of the endpoint's service.
+        Ready { call: Option<Call<S, E, Request>> },
+        /// Awaits its response.
+        Called { #[pin] response: F, flight: Option<Flight<E>> },
+        /// No endpoint was found.
+        Failed { error: Option<Error> },
+    }
+}
+
+/// A request that was not sent yet.
+struct Call<S, E, Request> {
+    service: S,
+    request: Request,
+    flight: Flight<E>,
+}
+
+/// What is left of a request once it was sent.
+struct Flight<E> {
+    edge: E,
+    guard: LeaseGuard,
+}
+
+impl<S: Service<Request>, E, Request> ResponseFuture<S, E, Request> {
+    pub(super) fn new(lease: Lease<S>, edge: E, request: Request) -> Self
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        let service = lease.service().clone();
+        let flight = Flight {
+            edge,
+            guard: lease.into_guard(),
+        };
+        Self {
+            state: State::Ready {
+                call: Some(Call {
+                    service,
+                    request,
+                    flight,
+                }),
+            },
+        }
+    }
+
+    pub(super) fn failed(error: Error) -> Self {
+        Self {
+            state: State::Failed { error: Some(error) },
+        }
+    }
+}
+
+impl<S, E, Request> Future for ResponseFuture<S, E, Request>
+where
+    S: Service<Request>,
+    S::Error: Into<BoxError>,
+    E: Edge<Request, S::Response>,
+{
+    type Output = Result<E::Response, Error>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            match state.as_mut().project() {
+                StateProjection::Ready { call } => {
+                    let pending = call.as_mut().expect(POLLED);
+                    let ready = ready!(pending.service.poll_ready(task));
+                    let Call {
+                        mut service,
+                        request,
+                        mut flight,
+                    } = call.take().expect(POLLED);
+                    if let Err(error) = ready {
+                        let failed = flight.fail(Failure::Connect, error);
+                        return Poll::Ready(Err(failed));
+                    }
+                    flight.edge.sending(&request);
+                    let response = service.call(request);
+                    state.set(State::Called {
+                        response,
+                        flight: Some(flight),
+                    });
+                }
+                StateProjection::Called { response, flight } => {
+                    let response = ready!(response.poll(task));
+                    let flight = flight.take().expect(POLLED);
+                    return Poll::Ready(match response {
+                        Ok(response) => Ok(flight.edge.respond(response, flight.guard)),
+                        Err(error) => Err(flight.fail(Failure::Other, error)),
+                    });
+                }
+                StateProjection::Failed { error } => {
+                    return Poll::Ready(Err(error.take().expect(POLLED)));
+                }
+            }
+        }
+    }
+}
+
+/// Why the `expect`s of this file hold, unless the caller breaks the contract of futures.
+const POLLED: &str = "a future is not polled after it has completed";
+
+impl<E> Flight<E> {
+    fn fail(mut self, failure: Failure, error: impl Into<BoxError>) -> Error {
+        self.guard.report(Outcome::Failure(failure));
+        Error::service(self.guard.id().clone(), error.into())
+    }
+}
+
+impl<S: Service<Request>, E, Request> fmt::Debug for ResponseFuture<S, E, Request> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Ready { .. } => "awaits the endpoint's readiness",
+            State::Called { .. } => "awaits the response",
+            State::Failed { .. } => "failed",
+        };
+        f.debug_struct("ResponseFuture")
+            .field("state", &state)
+            .finish_non_exhaustive()
+    }
+}

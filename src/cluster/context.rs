@@ -1,0 +1,69 @@
+use crate::endpoint::{EndpointId, Subset};
+
+/// What one request asks of the pick.
+///
+/// Empty by default. Layers above a [`Balance`](crate::Balance) steer its picks by putting a
+/// context into the request's extensions.
+///
+/// ```
+/// use whippletree::{Balance, Context, EndpointId};
+///
+/// let context = Context::new().with_prefer(EndpointId::new("web-1")?);
+/// let request = http::Request::builder().extension(context).body(())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    pub(crate) hash: Option<u64>,
+    pub(crate) prefer: Option<EndpointId>,
+    pub(crate) exclude: Vec<EndpointId>,
+    pub(crate) subset: Option<Subset>,
+}
+
+impl Context {
+    /// Asks for nothing in particular. Does not allocate.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            hash: None,
+            prefer: None,
+            exclude: Vec::new(),
+            subset: None,
+        }
+    }
+
+    /// Gives the hash of the request's key, by which hashing policies pick. Others pay no heed.
+    #[must_use]
+    pub fn with_hash(mut self, hash: u64) -> Self {
+        self.hash = Some(hash);
+        self
+    }
+
+    /// Asks for this endpoint, whatever the policy says, if it may serve this request: also one
+    /// of weight 0, but none that is gone, excluded or outside the subset. Otherwise the policy
+    /// picks.
+    #[must_use]
+    pub fn with_prefer(mut self, id: EndpointId) -> Self {
+        self.prefer = Some(id);
+        self
+    }
+
+    /// Rules an endpoint out, because it has failed this request already for one. May be called
+    /// again for further ones. When all are ruled out, the pick fails.
+    #[must_use]
+    pub fn with_exclude(mut self, id: EndpointId) -> Self {
+        self.exclude.push(id);
+        self
+    }
+
+    /// Restricts the pick to the endpoints of the subset.
+    ///
+    /// The cluster prepares a subset when a request first names it, which takes as long as a change
+    /// of the endpoints, and then keeps the 64 that were named first most recently. Subsets should
+    /// therefore come from configuration, not from what clients send.
+    #[must_use]
+    pub fn with_subset(mut self, subset: Subset) -> Self {
+        self.subset = Some(subset);
+        self
+    }
+}

@@ -1,0 +1,334 @@
+//! The single writer of a cluster: membership in, snapshots out. No I/O, no clock, no lock.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::assemble::{Plan, assemble};
+use super::node::Node;
+use super::snapshot::{Member, Snapshot};
+use crate::discover::Change;
+use crate::endpoint::{Address, Endpoint, EndpointId, Subset, Weight};
+use crate::error::Error;
+use crate::event::Event;
+use crate::load::Cost;
+use crate::policy::Policy;
+
+/// The most subsets that are kept prepared.
+const SUBSETS: usize = 64;
+
+/// Which source lists an endpoint. The cluster's own handle is source 0.
+pub(super) type SourceId = u64;
+
+/// Payloads for the endpoints that a change brings, by identity and address.
+pub(super) type Services<S> = HashMap<(EndpointId, Address), Offer<S>>;
+
+/// A payload, and whether it replaces one that the endpoint has already.
+pub(super) enum Offer<S> {
+    /// Made by the connect closure: taken only where there is none.
+    Made(S),
+    /// Brought by the caller: always taken.
+    Brought(S),
+}
+
+pub(super) struct Control<S> {
+    present: BTreeMap<EndpointId, Record<S>>,
+    /// Endpoints that no source lists any more, and since when. Kept so that one that comes back
+    /// is the same endpoint with all that was learnt of it.
+    gone: BTreeMap<EndpointId, (Record<S>, Instant)>,
+    /// The prepared subsets, the first named first.
+    subsets: Vec<Subset>,
+    policy: Arc<dyn Policy>,
+    cost: Cost,
+    forget_after: Duration,
+    epoch: Instant,
+    next_source: SourceId,
+    /// Whether a task waits for [`deadline`](Self::deadline).
+    pub(super) driven: bool,
+}
+
+struct Record<S> {
+    endpoint: Endpoint,
+    node: Arc<Node<S>>,
+    sources: Vec<SourceId>,
+}
+
+/// What an applied change leaves to do.
+pub(super) struct Applied<S> {
+    pub(super) events: Vec<Event>,
+    /// What the change has made superfluous, to be dropped outside the lock: a service's drop is
+    /// the user's code.
+    pub(super) waste: Vec<Arc<Node<S>>>,
+}
+
+impl<S> Default for Applied<S> {
+    fn default() -> Self {
+        Self {
+            events: Vec::new(),
+            waste: Vec::new(),
+        }
+    }
+}
+
+impl<S> Control<S> {
+    pub(super) fn new(
+        policy: Arc<dyn Policy>,
+        cost: Cost,
+        forget_after: Duration,
+        epoch: Instant,
+    ) -> Self {
+        Self {
+            present: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            subsets: Vec::new(),
+            policy,
+            cost,
+            forget_after,
+            epoch,
+            next_source: 1,
+            driven: false,
+        }
+    }
+
+    pub(super) fn add_source(&mut self) -> SourceId {
+        self.next_source += 1;
+        self.next_source - 1
+    }
+
+    pub(super) fn policy(&self) -> &Arc<dyn Policy> {
+        &self.policy
+    }
+
+    /// The endpoints of `change` for which there is no payload yet.
+    pub(super) fn unconnected(&self, change: &Change, services: &Services<S>) -> Vec<Endpoint> {
+        let lacks = |endpoint: &&Endpoint| {
+            let (id, address) = (endpoint.id(), endpoint.address());
+            let known = self.address(id) == Some(address);
+            !known && !services.contains_key(&(id.clone(), address.clone()))
+        };
+        match change {
+            Change::Insert(endpoint) => [endpoint].into_iter().filter(lacks).cloned().collect(),
+            Change::Replace(endpoints) => endpoints.iter().filter(lacks).cloned().collect(),
+            Change::Remove(_) => Vec::new(),
+        }
+    }
+
+    /// Whether the endpoint is here because of `source`.
+    pub(super) fn lists(&self, source: SourceId, id: &EndpointId) -> bool {
+        self.present
+            .get(id)
+            .is_some_and(|record| record.sources.contains(&source))
+    }
+
+    /// Applies a change that was [checked](check) and has all its services.
+    pub(super) fn apply(
+        &mut self,
+        source: SourceId,
+        change: Change,
+        services: &mut Services<S>,
+        now: Instant,
+        applied: &mut Applied<S>,
+    ) {
+        match change {
+            Change::Insert(endpoint) => self.upsert(source, endpoint, services, now, applied),
+            Change::Remove(id) => self.withdraw(source, &id, now, applied),
+            Change::Replace(endpoints) => {
+                let listed = |record: &Record<S>| record.sources.contains(&source);
+                let mut left: BTreeSet<EndpointId> = self
+                    .present
+                    .iter()
+                    .filter(|(_, record)| listed(record))
+                    .map(|(id, _)| id.clone())
+                    .collect();
+                for endpoint in endpoints {
+                    left.remove(endpoint.id());
+                    self.upsert(source, endpoint, services, now, applied);
+                }
+                for id in left {
+                    self.withdraw(source, &id, now, applied);
+                }
+            }
+        }
+    }
+
+    /// Describes a present endpoint anew.
+    pub(super) fn set_weight(
+        &mut self,
+        id: &EndpointId,
+        weight: Weight,
+        applied: &mut Applied<S>,
+    ) -> Result<(), Error> {
+        let Some(record) = self.present.get_mut(id) else {
+            return Err(Error::config(
+                "id",
+                id,
+                "is not the id of an endpoint of this cluster",
+            ));
+        };
+        record.describe(record.endpoint.clone().with_weight(weight), applied);
+        Ok(())
+    }
+
+    /// Prepares a subset; of too many, the one that was named first goes.
+    pub(super) fn prepare(&mut self, subset: &Subset) {
+        if !self.subsets.contains(subset) {
+            if self.subsets.len() == SUBSETS {
+                self.subsets.remove(0);
+            }
+            self.subsets.push(subset.clone());
+        }
+    }
+
+    /// When there will be something to forget.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let since = self.gone.values().map(|(_, since)| *since).min()?;
+        // Beyond what a clock can tell means never.
+        since.checked_add(self.forget_after)
+    }
+
+    /// Forgets what has been gone for long enough. What still has leases starts its time again.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<Arc<Node<S>>> {
+        let mut waste = Vec::new();
+        let forget_after = self.forget_after;
+        self.gone.retain(|_, (record, since)| {
+            if now.saturating_duration_since(*since) < forget_after {
+                return true;
+            }
+            if record.node.load.in_flight() > 0 {
+                *since = now;
+                return true;
+            }
+            waste.push(Arc::clone(&record.node));
+            false
+        });
+        waste
+    }
+
+    /// Builds what picks shall read from now on; see [`assemble`].
+    pub(super) fn snapshot(
+        &self,
+        previous: Option<&Snapshot<S>>,
+        random: &dyn Fn() -> u64,
+        events: &mut Vec<Event>,
+    ) -> Snapshot<S> {
+        let member = |record: &Record<S>| Member {
+            endpoint: record.endpoint.clone(),
+            node: Arc::clone(&record.node),
+        };
+        let members = self.present.values().map(member).collect();
+        assemble(Plan {
+            members,
+            subsets: &self.subsets,
+            policy: &*self.policy,
+            cost: self.cost,
+            previous,
+            random,
+            events,
+        })
+    }
+
+    /// Where the endpoint of this id listens, present or gone.
+    fn address(&self, id: &EndpointId) -> Option<&Address> {
+        let gone = || self.gone.get(id).map(|(record, _)| record);
+        self.present
+            .get(id)
+            .or_else(gone)
+            .map(|record| record.endpoint.address())
+    }
+
+    fn upsert(
+        &mut self,
+        source: SourceId,
+        endpoint: Endpoint,
+        services: &mut Services<S>,
+        now: Instant,
+        applied: &mut Applied<S>,
+    ) {
+        let id = endpoint.id().clone();
+        if let Some((record, _)) = self.gone.remove(&id) {
+            self.present.insert(id.clone(), record);
+            applied.events.push(Event::Added(id.clone()));
+        }
+        let known = self.address(&id) == Some(endpoint.address());
+        let service = match services.remove(&(id.clone(), endpoint.address().clone())) {
+            Some(Offer::Brought(service)) => Some(service),
+            Some(Offer::Made(service)) if !known => Some(service),
+            Some(Offer::Made(_)) | None => None,
+        };
+        let node = service.map(|service| {
+            let parameters = self.cost.parameters();
+            Arc::new(Node::new(
+                endpoint.clone(),
+                service,
+                parameters,
+                self.epoch,
+                now,
+            ))
+        });
+        match (self.present.get_mut(&id), node) {
+            (Some(record), node) => {
+                record.join(source);
+                applied
+                    .waste
+                    .extend(node.map(|node| std::mem::replace(&mut record.node, node)));
+                if record.endpoint != endpoint {
+                    record.describe(endpoint, applied);
+                }
+            }
+            (None, Some(node)) => {
+                let record = Record {
+                    endpoint,
+                    node,
+                    sources: vec![source],
+                };
+                self.present.insert(id.clone(), record);
+                applied.events.push(Event::Added(id));
+            }
+            (None, None) => debug_assert!(false, "the caller brings every payload that lacks"),
+        }
+    }
+
+    fn withdraw(
+        &mut self,
+        source: SourceId,
+        id: &EndpointId,
+        now: Instant,
+        applied: &mut Applied<S>,
+    ) {
+        let Some(record) = self.present.get_mut(id) else {
+            return;
+        };
+        record.sources.retain(|listed| *listed != source);
+        if !record.sources.is_empty() {
+            return;
+        }
+        if let Some(record) = self.present.remove(id) {
+            self.gone.insert(id.clone(), (record, now));
+            applied.events.push(Event::Removed(id.clone()));
+        }
+    }
+}
+
+/// Refuses a set that has an id twice.
+pub(crate) fn check(endpoints: &[Endpoint]) -> Result<(), Error> {
+    let mut ids: Vec<&EndpointId> = endpoints.iter().map(Endpoint::id).collect();
+    ids.sort_unstable();
+    match ids.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(Error::config("id", pair[0], "stands twice in one set")),
+        None => Ok(()),
+    }
+}
+
+impl<S> Record<S> {
+    fn join(&mut self, source: SourceId) {
+        if !self.sources.contains(&source) {
+            self.sources.push(source);
+        }
+    }
+
+    fn describe(&mut self, endpoint: Endpoint, applied: &mut Applied<S>) {
+        applied.events.push(Event::Updated(endpoint.id().clone()));
+        self.node.describe(endpoint.clone());
+        self.endpoint = endpoint;
+    }
+}

@@ -1,0 +1,207 @@
+//! The endpoints that share one load, and the primitive that all else is made of: the lease.
+//!
+//! ```
+//! use whippletree::health::{Failure, Outcome};
+//! use whippletree::{Cluster, Context, Endpoint};
+//!
+//! // The payload can be anything: a client, a connection pool, or just the address to dial.
+//! let cluster = Cluster::builder().connect(|endpoint| endpoint.address().to_string());
+//! cluster.replace([Endpoint::new("10.0.0.1:5432")?, Endpoint::new("10.0.0.2:5432")?])?;
+//!
+//! let mut lease = cluster.pick(&Context::new())?;
+//! match dial(lease.service()) {
+//!     Ok(()) => lease.report(Outcome::Success),
+//!     Err(_) => lease.report(Outcome::Failure(Failure::Connect)),
+//! }
+//! # fn dial(_: &str) -> Result<(), ()> { Ok(()) }
+//! # Ok::<(), whippletree::Error>(())
+//! ```
+//!
+//! # How it works
+//!
+//! Two halves meet in one immutable snapshot:
+//!
+//! ```text
+//!  control: rare, behind a lock                    data: every request, no lock
+//!
+//!  insert, remove, replace ─┐                      pick(&Context)
+//!  follow(stream) ──────────┼─► control                │ loads
+//!  timers ──────────────────┘      │ Policy::build     ▼
+//!                                  └──────────► snapshot: endpoints + picker, stored as one
+//!                                                      │
+//!                                                      ▼
+//!                                                    Lease ──► atomics of its endpoint
+//! ```
+//!
+//! **Membership is a snapshot.** What changes rarely (who is in, weights, tiers) makes a new
+//! snapshot, off the request path. A pick works on one snapshot from beginning to end: it sees
+//! the state before a change or after it, never a mixture.
+//!
+//! **Measurements are atomics.** What changes with every request lives in the endpoint and
+//! outlives snapshots. A change of weight or labels keeps it, and so does leaving and coming back
+//! within [`forget_after`](Builder::forget_after).
+//!
+//! A pick takes no lock and allocates nothing. It waits for nobody: not for a change in progress,
+//! not for other picks.
+
+mod assemble;
+mod builder;
+mod clock;
+mod context;
+mod control;
+mod driver;
+mod follow;
+mod lease;
+mod membership;
+mod node;
+mod snapshot;
+mod status;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use crate::error::Error;
+use crate::event::{Bus, Event, Events};
+use crate::load::Nanos;
+use crate::random::Source as Random;
+use crate::sync::{Mutex, Published};
+
+use self::builder::Connect;
+use self::control::Control;
+use self::snapshot::{Picked, Snapshot};
+
+pub(crate) use self::control::check;
+
+pub use self::builder::Builder;
+pub use self::context::Context;
+pub use self::lease::{Lease, LeaseGuard};
+pub use self::membership::Source;
+pub use self::status::{ClusterStatus, EndpointStatus, State};
+
+/// A set of endpoints with a payload `S` each, and the means to pick among them.
+///
+/// A handle: clones are the same cluster. See the [module](self) for how it works.
+pub struct Cluster<S> {
+    shared: Arc<Shared<S>>,
+}
+
+struct Shared<S> {
+    name: Arc<str>,
+    published: Published<Snapshot<S>>,
+    control: Mutex<Control<S>>,
+    connect: Option<Connect<S>>,
+    random: Random,
+    epoch: Instant,
+    /// The number of snapshots so far; wakes who waits for an endpoint.
+    version: watch::Sender<u64>,
+    bus: Bus,
+}
+
+impl<S> Clone for Cluster<S> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl Cluster<()> {
+    /// Starts a cluster with the default parameters; the builder decides on the payload.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
+
+impl<S: Send + Sync + 'static> Cluster<S> {
+    /// Picks an endpoint for a request and counts the request in flight until the lease is
+    /// dropped.
+    ///
+    /// Reads the clock only if the cost is a latency: about 25 ns less without.
+    ///
+    /// # Errors
+    ///
+    /// [No endpoint](Error::is_no_endpoint) if none is available to this request.
+    pub fn pick(&self, context: &Context) -> Result<Lease<S>, Error> {
+        self.lease(context, None)
+    }
+
+    /// As [`pick`](Self::pick), with the moment given: the request's latency is measured from it.
+    ///
+    /// # Errors
+    ///
+    /// As [`pick`](Self::pick).
+    pub fn pick_at(&self, context: &Context, now: Instant) -> Result<Lease<S>, Error> {
+        self.lease(context, Some(now))
+    }
+
+    /// As [`pick`](Self::pick), timed whatever the cost.
+    pub(crate) fn pick_now(&self, context: &Context) -> Result<Lease<S>, Error> {
+        self.lease(context, Some(clock::now()))
+    }
+
+    /// Whether any endpoint may be picked now, by a request that asks for nothing in particular.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.shared.published.load().is_available()
+    }
+
+    /// Waits until an endpoint [is available](Self::is_available), for ever if need be. Uses no
+    /// CPU meanwhile.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the future holds nothing.
+    pub async fn available(&self) {
+        let mut version = self.shared.version.subscribe();
+        while !self.is_available() {
+            // An error would mean that the sender is gone, but `self` holds it.
+            let _ = version.changed().await;
+        }
+    }
+
+    /// Subscribes to what happens from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> Events {
+        self.shared.bus.subscribe()
+    }
+
+    fn lease(&self, context: &Context, now: Option<Instant>) -> Result<Lease<S>, Error> {
+        loop {
+            let snapshot = self.shared.published.load();
+            let now = now.or_else(|| snapshot.cost.needs_clock().then(clock::now));
+            let now = now.map(|now| self.shared.nanos(now));
+            let random = self.shared.random.next();
+            let node = match snapshot.pick(context, now.unwrap_or(0), random)? {
+                Picked::Endpoint(node) => node,
+                Picked::Fault(node, reason) => {
+                    self.shared.tell_fault(reason);
+                    node
+                }
+                Picked::Unprepared(subset) => {
+                    self.prepare(subset);
+                    continue;
+                }
+            };
+            let begun = node.load.begin(now);
+            begun.map_err(|in_flight| Error::overloaded(node.id().clone(), in_flight))?;
+            return Ok(Lease::new(Arc::clone(node), now));
+        }
+    }
+}
+
+impl<S> Shared<S> {
+    fn nanos(&self, now: Instant) -> Nanos {
+        node::since(self.epoch, now)
+    }
+
+    fn tell_fault(&self, reason: String) {
+        let policy = self.control.lock().policy().name().into();
+        self.bus.send(Event::PolicyFailed {
+            policy,
+            reason: reason.into(),
+        });
+    }
+}

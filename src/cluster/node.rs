@@ -1,0 +1,117 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::RwLock;
+
+use crate::endpoint::{Endpoint, EndpointId};
+use crate::health::Outcome;
+use crate::load::{Load, Nanos, PeakEwma};
+
+/// An endpoint as it lives: its service and what was measured. Exists from its first insertion
+/// until it is forgotten and its last lease is dropped.
+///
+/// Laid out in this order, so that the load shares a cache line with the reference counts that
+/// stand before it: a pick writes to that line alone.
+#[repr(C)]
+pub(crate) struct Node<S> {
+    pub(crate) load: Load,
+    pub(crate) tally: Tally,
+    epoch: Instant,
+    id: EndpointId,
+    /// The latest description, for who holds a lease; picks use the snapshot's.
+    endpoint: RwLock<Endpoint>,
+    pub(crate) added: Instant,
+    pub(crate) service: S,
+}
+
+/// Outcomes by kind. Requests that ended without one were cancelled: what is left of the requests
+/// begun when these and those in flight are taken away.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) succeeded: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) ignored: AtomicU64,
+}
+
+impl Tally {
+    pub(crate) fn count(&self, outcome: Outcome) {
+        self.counter(outcome).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes back an outcome that was counted and has turned out otherwise.
+    pub(crate) fn retract(&self, outcome: Outcome) {
+        self.counter(outcome).fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn counter(&self, outcome: Outcome) -> &AtomicU64 {
+        match outcome {
+            Outcome::Success => &self.succeeded,
+            Outcome::Failure(_) => &self.failed,
+            Outcome::Ignored => &self.ignored,
+        }
+    }
+}
+
+impl<S> Node<S> {
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        service: S,
+        parameters: PeakEwma,
+        epoch: Instant,
+        now: Instant,
+    ) -> Self {
+        Self {
+            load: Load::new(parameters),
+            tally: Tally::default(),
+            epoch,
+            id: endpoint.id().clone(),
+            endpoint: RwLock::new(endpoint),
+            added: now,
+            service,
+        }
+    }
+
+    pub(crate) fn id(&self) -> &EndpointId {
+        &self.id
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.endpoint.read().clone()
+    }
+
+    pub(crate) fn describe(&self, endpoint: Endpoint) {
+        *self.endpoint.write() = endpoint;
+    }
+}
+
+/// A node without the type of its service, for guards that only count.
+pub(crate) trait Counted: Send + Sync {
+    fn load(&self) -> &Load;
+    fn tally(&self) -> &Tally;
+    fn id(&self) -> &EndpointId;
+    /// `now` as the node's measurements count it.
+    fn nanos(&self, now: Instant) -> Nanos;
+}
+
+impl<S: Send + Sync> Counted for Node<S> {
+    fn load(&self) -> &Load {
+        &self.load
+    }
+
+    fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    fn id(&self) -> &EndpointId {
+        &self.id
+    }
+
+    fn nanos(&self, now: Instant) -> Nanos {
+        since(self.epoch, now)
+    }
+}
+
+/// Nanoseconds from `epoch` to `now`, 0 if that is not later; they last 584 years.
+pub(crate) fn since(epoch: Instant, now: Instant) -> Nanos {
+    u64::try_from(now.saturating_duration_since(epoch).as_nanos()).unwrap_or(u64::MAX)
+}

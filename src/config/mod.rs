@@ -1,0 +1,185 @@
+//! A cluster described in a configuration file (feature `serde`).
+//!
+//! [`ClusterConfig`] is a plain serde type: it reads TOML, JSON or anything else with a serde
+//! implementation, alone or as a part of a larger configuration. Every key has a default; an
+//! unknown key is an error.
+//!
+//! ```
+//! use whippletree::config::ClusterConfig;
+//!
+//! let config: ClusterConfig = toml::from_str(
+//!     r#"
+//!     policy = "round_robin"
+//!     fail_fast = "2s"
+//!
+//!     [[endpoints]]
+//!     id = "backend-1"
+//!     address = "127.0.0.1:9001"
+//!     weight = 3
+//!     labels = { role = "replica" }
+//!     "#,
+//! )?;
+//! let cluster = config.cluster()?.connect(|_| ());
+//! cluster.replace(config.endpoints()?)?;
+//! assert_eq!(cluster.status().policy, "round_robin");
+//!
+//! let unknown = toml::from_str::<ClusterConfig>(r#"colour = "red""#).unwrap_err();
+//! assert!(unknown.to_string().contains("unknown field `colour`"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::balance;
+use crate::cluster;
+use crate::endpoint::{Endpoint, Locality, Weight};
+use crate::error::Error;
+use crate::load::{Cost, PeakEwma};
+use crate::policy;
+
+/// A cluster's parameters and its list of endpoints.
+///
+/// Values are as they were written; [`endpoints`](Self::endpoints), [`cluster`](Self::cluster) and
+/// [`balance`](Self::balance) check them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct ClusterConfig {
+    /// The cluster's name, for logs and statistics.
+    pub name: Option<String>,
+    /// A name that [`policy::by_name`] knows; `p2c` by default.
+    pub policy: Option<String>,
+    /// `in_flight` (the default) or `peak_ewma`.
+    pub cost: Option<String>,
+    /// How long a request waits for an available endpoint, such as `5s`.
+    #[serde(with = "humantime_serde")]
+    pub fail_fast: Option<Duration>,
+    /// How long what was learnt of a removed endpoint is kept, such as `5m`.
+    #[serde(with = "humantime_serde")]
+    pub forget_after: Option<Duration>,
+    /// Makes random choices repeatable.
+    pub seed: Option<u64>,
+    /// The endpoints.
+    pub endpoints: Vec<EndpointConfig>,
+}
+
+/// One endpoint of a list.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct EndpointConfig {
+    /// The identity; the address by default.
+    pub id: Option<String>,
+    /// `host:port` or `scheme://host:port`.
+    pub address: String,
+    /// 0 to 65535; 1 by default.
+    pub weight: Option<u32>,
+    /// The tier, 0 first; 0 by default.
+    #[serde(default)]
+    pub priority: u32,
+    /// Names and values.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Where it runs.
+    pub locality: Option<LocalityConfig>,
+}
+
+/// Where an endpoint runs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct LocalityConfig {
+    /// The region; empty if not known.
+    pub region: String,
+    /// The zone; empty if not known.
+    pub zone: String,
+}
+
+impl ClusterConfig {
+    /// The endpoints of the list.
+    ///
+    /// # Errors
+    ///
+    /// A malformed address or id, or a weight out of range: names the field, with its place in
+    /// the list, and the value.
+    pub fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
+        let endpoint = |(place, config): (usize, &EndpointConfig)| {
+            config
+                .endpoint()
+                .map_err(|error| error.within(&format!("endpoints[{place}]")))
+        };
+        let endpoints = self.endpoints.iter().enumerate().map(endpoint);
+        let endpoints: Vec<Endpoint> = endpoints.collect::<Result<_, _>>()?;
+        cluster::check(&endpoints).map_err(|error| error.within("endpoints"))?;
+        Ok(endpoints)
+    }
+
+    /// The parameters as those of a [`Cluster`](crate::Cluster), without the endpoints.
+    ///
+    /// # Errors
+    ///
+    /// An unknown policy or cost.
+    pub fn cluster(&self) -> Result<cluster::Builder, Error> {
+        let mut builder = cluster::Builder::new().cost(self.cost()?);
+        if let Some(name) = &self.name {
+            builder = builder.name(name.as_str());
+        }
+        if let Some(policy) = &self.policy {
+            builder = builder.policy(policy::by_name(policy)?);
+        }
+        if let Some(time) = self.forget_after {
+            builder = builder.forget_after(time);
+        }
+        if let Some(seed) = self.seed {
+            builder = builder.seed(seed);
+        }
+        Ok(builder)
+    }
+
+    /// The parameters and the endpoints as those of a [`Balance`](crate::Balance).
+    ///
+    /// # Errors
+    ///
+    /// As [`cluster`](Self::cluster) and [`endpoints`](Self::endpoints).
+    pub fn balance(&self) -> Result<balance::Builder, Error> {
+        let mut builder = balance::Builder::of(self.cluster()?).endpoints(self.endpoints()?)?;
+        if let Some(time) = self.fail_fast {
+            builder = builder.fail_fast(time);
+        }
+        Ok(builder)
+    }
+
+    fn cost(&self) -> Result<Cost, Error> {
+        match self.cost.as_deref() {
+            None | Some("in_flight") => Ok(Cost::InFlight),
+            Some("peak_ewma") => Ok(Cost::PeakEwma(PeakEwma::new())),
+            Some(other) => Err(Error::config(
+                "cost",
+                other,
+                "is none of in_flight, peak_ewma",
+            )),
+        }
+    }
+}
+
+impl EndpointConfig {
+    fn endpoint(&self) -> Result<Endpoint, Error> {
+        let mut endpoint = Endpoint::new(&self.address)?.with_priority(self.priority);
+        if let Some(id) = &self.id {
+            endpoint = endpoint.with_id(id)?;
+        }
+        if let Some(weight) = self.weight {
+            endpoint = endpoint.with_weight(Weight::new(weight)?);
+        }
+        if let Some(locality) = &self.locality {
+            endpoint = endpoint.with_locality(Locality::new(&*locality.region, &*locality.zone));
+        }
+        for (key, value) in &self.labels {
+            endpoint = endpoint.with_label(key, value);
+        }
+        Ok(endpoint)
+    }
+}

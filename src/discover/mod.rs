@@ -1,0 +1,62 @@
+//! Where endpoints come from.
+//!
+//! A **source** owns a set of endpoints and may change it at any time. A cluster merges its
+//! sources: an endpoint belongs to the cluster as long as any source lists it, so a list from a
+//! file and one from DNS can stand side by side, and one that replaces its set never removes what
+//! another listed.
+//!
+//! | source | how |
+//! |---|---|
+//! | a fixed list | [`Cluster::replace`](crate::Cluster::replace), or `endpoints` of a builder |
+//! | your own code, at run time | the [`Cluster`](crate::Cluster) handle, or a [`Source`](crate::cluster::Source) of its own |
+//! | any stream of changes or of whole sets | [`Cluster::follow`](crate::Cluster::follow) |
+//! | tower's [`Discover`](tower::discover::Discover), which brings its own services | [`Cluster::follow_discover`](crate::Cluster::follow_discover) |
+//!
+//! Whatever a source does, the cluster keeps serving: an error, a refused set, a panic or the end
+//! of the stream leaves its last good set in use and is told as an [event](crate::event). Changes
+//! that are ready at the same moment are applied together.
+
+use crate::endpoint::{Endpoint, EndpointId};
+use crate::error::BoxError;
+
+/// One change to the endpoints of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// Adds the endpoint, or changes the description of the one with its id.
+    Insert(Endpoint),
+    /// Removes the endpoint with this id; one that the source does not list is no error.
+    Remove(EndpointId),
+    /// Makes these endpoints the source's whole set. Applied as a difference: what stays the same
+    /// is not touched. An id that stands in it twice is an error, and nothing changes.
+    Replace(Vec<Endpoint>),
+}
+
+/// What a stream delivers: a [`Change`] or an error.
+///
+/// Made by `From`, so that streams of [`Change`], of whole sets (`Vec<Endpoint>`) and of results
+/// of either can be followed as they are.
+#[derive(Debug)]
+pub struct Update(pub(crate) Result<Change, BoxError>);
+
+impl From<Change> for Update {
+    fn from(change: Change) -> Self {
+        Self(Ok(change))
+    }
+}
+
+impl From<Vec<Endpoint>> for Update {
+    fn from(endpoints: Vec<Endpoint>) -> Self {
+        Self(Ok(Change::Replace(endpoints)))
+    }
+}
+
+impl<T, E> From<Result<T, E>> for Update
+where
+    T: Into<Self>,
+    E: Into<BoxError>,
+{
+    fn from(result: Result<T, E>) -> Self {
+        result.map_or_else(|error| Self(Err(error.into())), Into::into)
+    }
+}

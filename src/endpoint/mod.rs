@@ -1,0 +1,219 @@
+//! What a cluster balances over: an address with an identity and the facts that steer picks.
+//!
+//! An [`Endpoint`] is a description, a plain value. Its **identity is the [`EndpointId`] alone**:
+//! a cluster that is given the same id with another weight, priority, locality or other labels
+//! changes the description and keeps what it has learnt of the endpoint (requests in flight,
+//! latency, counters). Only a new address makes it a new endpoint, because another server answers
+//! there.
+//!
+//! The id defaults to the address as it was written. Give one of your own where addresses are
+//! reused (containers) or change (a machine that moves): everything that should survive such a
+//! change, stickiness and statistics above all, hangs on the id.
+//!
+//! ```
+//! use whippletree::{Endpoint, Weight};
+//! use whippletree::endpoint::Locality;
+//!
+//! let canary = Endpoint::new("10.0.0.7:8080")?
+//!     .with_id("web-7")?
+//!     .with_weight(Weight::new(5)?)
+//!     .with_locality(Locality::new("eu-west", "b"))
+//!     .with_label("version", "2.0-rc1");
+//! assert_eq!(canary.id().as_str(), "web-7");
+//! assert_eq!(canary.address().port(), 8080);
+//! # Ok::<(), whippletree::Error>(())
+//! ```
+
+mod address;
+mod id;
+mod labels;
+mod weight;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::Error;
+
+pub use self::address::Address;
+pub use self::id::EndpointId;
+pub use self::labels::{Labels, Locality, Subset};
+pub use self::weight::Weight;
+
+/// An address to send requests to, its identity, and the facts that steer picks.
+///
+/// Cheap to clone: clones share one allocation until one of them is changed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint(Arc<Description>);
+
+#[derive(Clone, PartialEq, Eq)]
+struct Description {
+    id: EndpointId,
+    address: Address,
+    weight: Weight,
+    priority: u32,
+    locality: Option<Locality>,
+    labels: Labels,
+}
+
+impl Endpoint {
+    /// An endpoint at `address`, written `host:port` or `scheme://host:port`, an IPv6 host in
+    /// brackets. The id is the text of the address, the weight 1, the priority 0.
+    ///
+    /// # Errors
+    ///
+    /// A malformed address: the error [is a config error](Error::is_config) that names the field
+    /// and the value.
+    ///
+    /// ```
+    /// use whippletree::Endpoint;
+    ///
+    /// assert!(Endpoint::new("[::1]:8080").is_ok());
+    /// let error = Endpoint::new("10.0.0.1:http").unwrap_err();
+    /// assert_eq!(error.to_string(), r#"address: "10.0.0.1:http" has no valid port"#);
+    /// ```
+    pub fn new(address: impl AsRef<str>) -> Result<Self, Error> {
+        let address = Address::parse(address.as_ref())?;
+        let id = EndpointId::new(address.to_string())?;
+        Ok(Self(Arc::new(Description {
+            id,
+            address,
+            weight: Weight::default(),
+            priority: 0,
+            locality: None,
+            labels: Labels::default(),
+        })))
+    }
+
+    /// Gives the endpoint an identity other than its address.
+    ///
+    /// # Errors
+    ///
+    /// An id that is empty, longer than 272 bytes, or has control characters.
+    pub fn with_id(mut self, id: impl AsRef<str>) -> Result<Self, Error> {
+        self.edit().id = EndpointId::new(id)?;
+        Ok(self)
+    }
+
+    /// Sets the share of the requests, relative to the other endpoints' weights. Default 1.
+    ///
+    /// Weight 0 means no new traffic by any policy; a request that asks for this endpoint by
+    /// [`Context::with_prefer`](crate::Context::with_prefer) is still served (HAProxy's meaning).
+    #[must_use]
+    pub fn with_weight(mut self, weight: impl Into<Weight>) -> Self {
+        self.edit().weight = weight.into();
+        self
+    }
+
+    /// Sets the tier: 0, the default, is used first; endpoints of a higher number only while no
+    /// endpoint of a lower number is available.
+    #[must_use]
+    pub fn with_priority(mut self, priority: u32) -> Self {
+        self.edit().priority = priority;
+        self
+    }
+
+    /// Says where the endpoint runs.
+    #[must_use]
+    pub fn with_locality(mut self, locality: Locality) -> Self {
+        self.edit().locality = Some(locality);
+        self
+    }
+
+    /// Adds a label, or changes the value of the one with this `key`.
+    #[must_use]
+    pub fn with_label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.edit().labels.insert(key.into(), value.into());
+        self
+    }
+
+    /// Who the endpoint is.
+    #[must_use]
+    pub fn id(&self) -> &EndpointId {
+        &self.0.id
+    }
+
+    /// Where the endpoint listens.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.0.address
+    }
+
+    /// Its share of the requests.
+    #[must_use]
+    pub fn weight(&self) -> Weight {
+        self.0.weight
+    }
+
+    /// Its tier, 0 first.
+    #[must_use]
+    pub fn priority(&self) -> u32 {
+        self.0.priority
+    }
+
+    /// Where it runs, if known.
+    #[must_use]
+    pub fn locality(&self) -> Option<&Locality> {
+        self.0.locality.as_ref()
+    }
+
+    /// Its labels.
+    #[must_use]
+    pub fn labels(&self) -> &Labels {
+        &self.0.labels
+    }
+
+    fn edit(&mut self) -> &mut Description {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("id", &self.0.id)
+            .field("address", &self.0.address)
+            .field("weight", &self.0.weight)
+            .field("priority", &self.0.priority)
+            .field("locality", &self.0.locality)
+            .field("labels", &self.0.labels)
+            .finish()
+    }
+}
+
+impl std::str::FromStr for Endpoint {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::new(text)
+    }
+}
+
+impl TryFrom<&str> for Endpoint {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Self, Error> {
+        Self::new(text)
+    }
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        Self::new(text)
+    }
+}
+
+impl From<std::net::SocketAddr> for Endpoint {
+    fn from(address: std::net::SocketAddr) -> Self {
+        let address = Address::from(address);
+        Self(Arc::new(Description {
+            id: EndpointId::from_address(&address),
+            address,
+            weight: Weight::default(),
+            priority: 0,
+            locality: None,
+            labels: Labels::default(),
+        }))
+    }
+}

@@ -1,0 +1,206 @@
+//! The one error type of the crate.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::endpoint::EndpointId;
+
+/// A boxed error, as tower and hyper hand them around.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Why a pick, a request or a change of a cluster did not succeed.
+///
+/// Opaque, so that new reasons can be added: ask it with its predicates. The message is one line
+/// in lower case and carries the numbers that explain it; a cause is never part of the message
+/// but of [`source`](StdError::source).
+///
+/// # Examples
+///
+/// ```
+/// use whippletree::{Cluster, Context};
+///
+/// let cluster = Cluster::builder().connect(|_| ());
+/// let error = cluster.pick(&Context::new()).unwrap_err();
+/// assert!(error.is_no_endpoint());
+/// assert_eq!(error.to_string(), "no available endpoint: 0 known");
+/// ```
+pub struct Error(Box<Kind>);
+
+#[derive(Debug, thiserror::Error)]
+enum Kind {
+    #[error("no available endpoint: {0}")]
+    NoEndpoint(Census),
+    #[error("endpoint {endpoint} has {in_flight} requests in flight, as many as it can count")]
+    Overloaded {
+        endpoint: EndpointId,
+        in_flight: u32,
+    },
+    #[error("{field}: {value:?} {reason}")]
+    Config {
+        field: String,
+        value: String,
+        reason: String,
+    },
+    #[error("endpoint {endpoint} failed")]
+    Service {
+        endpoint: EndpointId,
+        source: BoxError,
+    },
+    #[error("{0} panicked: {1}")]
+    Panicked(&'static str, String),
+}
+
+/// How many endpoints a cluster knew when it found none to pick, and why each was left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Census {
+    pub(crate) known: usize,
+    pub(crate) weight_zero: usize,
+    pub(crate) outside_subset: usize,
+    pub(crate) excluded: usize,
+}
+
+impl fmt::Display for Census {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} known", self.known)?;
+        for (count, what) in [
+            (self.weight_zero, "with weight 0"),
+            (self.outside_subset, "outside the subset"),
+            (self.excluded, "excluded by the request"),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Error {
+    pub(crate) fn no_endpoint(census: Census) -> Self {
+        Kind::NoEndpoint(census).into()
+    }
+
+    pub(crate) fn overloaded(endpoint: EndpointId, in_flight: u32) -> Self {
+        Kind::Overloaded {
+            endpoint,
+            in_flight,
+        }
+        .into()
+    }
+
+    pub(crate) fn config(
+        field: impl Into<String>,
+        value: impl fmt::Display,
+        reason: impl Into<String>,
+    ) -> Self {
+        Kind::Config {
+            field: field.into(),
+            value: value.to_string(),
+            reason: reason.into(),
+        }
+        .into()
+    }
+
+    /// Says of a config error where in a larger whole its field stands.
+    #[cfg(feature = "serde")]
+    pub(crate) fn within(mut self, place: &str) -> Self {
+        if let Kind::Config { field, .. } = &mut *self.0 {
+            *field = format!("{place}.{field}");
+        }
+        self
+    }
+
+    pub(crate) fn service(endpoint: EndpointId, source: BoxError) -> Self {
+        Kind::Service { endpoint, source }.into()
+    }
+
+    /// Reports a panic of the user's code; `payload` is what `catch_unwind` caught.
+    pub(crate) fn panicked(what: &'static str, payload: &(dyn std::any::Any + Send)) -> Self {
+        let text = payload
+            .downcast_ref::<&str>()
+            .map(ToString::to_string)
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no message".to_owned());
+        Kind::Panicked(what, text).into()
+    }
+
+    /// No endpoint could be picked: none is known, or none of the known ones is available to this
+    /// request.
+    #[must_use]
+    pub fn is_no_endpoint(&self) -> bool {
+        matches!(*self.0, Kind::NoEndpoint(_))
+    }
+
+    /// The request was turned away because of load.
+    #[must_use]
+    pub fn is_overloaded(&self) -> bool {
+        matches!(*self.0, Kind::Overloaded { .. })
+    }
+
+    /// A value was refused: the message names the field and the value. The cluster is as it was.
+    #[must_use]
+    pub fn is_config(&self) -> bool {
+        matches!(*self.0, Kind::Config { .. })
+    }
+
+    /// The endpoint's own service failed; the reason is the [`source`](StdError::source), which
+    /// [`into_source`](Self::into_source) hands out.
+    #[must_use]
+    pub fn is_service(&self) -> bool {
+        matches!(*self.0, Kind::Service { .. })
+    }
+
+    /// The user's own code (a connect closure) panicked. The panic was contained.
+    #[must_use]
+    pub fn is_panic(&self) -> bool {
+        matches!(*self.0, Kind::Panicked(..))
+    }
+
+    /// The endpoint that the error is about, where there is one.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&EndpointId> {
+        match &*self.0 {
+            Kind::Overloaded { endpoint, .. } | Kind::Service { endpoint, .. } => Some(endpoint),
+            _ => None,
+        }
+    }
+
+    /// The error of the endpoint's own service, or this error itself if there is none beneath.
+    #[must_use]
+    pub fn into_source(self) -> BoxError {
+        match *self.0 {
+            Kind::Service { source, .. } => source,
+            kind => Box::new(Self::from(kind)),
+        }
+    }
+}
+
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl From<Kind> for Error {
+    fn from(kind: Kind) -> Self {
+        Self(Box::new(kind))
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
+}

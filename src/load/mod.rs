@@ -1,0 +1,225 @@
+//! What one more request on an endpoint costs.
+//!
+//! Two things are measured per endpoint, whatever the policy: how many requests are **in flight**
+//! and, if asked for, how long it takes to **answer** ([`PeakEwma`]). [`Cost`] says which of them
+//! a load-aware policy ([`P2c`](crate::policy::P2c), [`LeastRequest`](crate::policy::LeastRequest))
+//! compares. Policy and cost vary independently.
+//!
+//! | cost | reacts to | choose it when |
+//! |---|---|---|
+//! | [`Cost::InFlight`] | queues, slow endpoints with a lag of one response | requests cost about the same; costs no clock reading |
+//! | [`Cost::PeakEwma`] | latency and queues, failures, silence | endpoints differ in speed, some far away, some may hang |
+//!
+//! # When is a request over?
+//!
+//! When its response **body** ends, by default: a download of a minute is load for a minute.
+//! Counting to the response head alone makes an endpoint that streams look idle. [`Completion`]
+//! selects another moment where the body says nothing about load.
+//!
+//! Latency, on the other hand, is always the time to the response **head**: how long a body
+//! takes depends on its size and on the reader.
+
+mod completion;
+mod in_flight;
+mod peak_ewma;
+
+use crate::sync::{AtomicU64, Ordering};
+
+use self::in_flight::InFlight;
+use self::peak_ewma::Latency;
+
+pub use self::completion::Completion;
+pub use self::peak_ewma::PeakEwma;
+
+/// What a load-aware policy compares.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Cost {
+    /// The number of requests in flight.
+    #[default]
+    InFlight,
+    /// The peak-sensitive moving average of the latency, times the requests in flight plus one.
+    PeakEwma(PeakEwma),
+}
+
+impl Cost {
+    /// Whether picks have to read a clock.
+    pub(crate) fn needs_clock(self) -> bool {
+        matches!(self, Self::PeakEwma(_))
+    }
+
+    /// How latencies are averaged, be it for picks or for statistics only.
+    pub(crate) fn parameters(self) -> PeakEwma {
+        match self {
+            Self::InFlight => PeakEwma::new(),
+            Self::PeakEwma(parameters) => parameters,
+        }
+    }
+}
+
+/// A moment, in nanoseconds since the cluster was built.
+pub(crate) type Nanos = u64;
+
+/// The live measurements of one endpoint. They outlive every snapshot.
+///
+/// Laid out in this order, so that one cache line holds all that a pick touches.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Load {
+    in_flight: InFlight,
+    /// Timed requests that have had no response head yet.
+    unanswered: AtomicU64,
+    /// When the endpoint last answered, or when it was first asked since it owed no answer.
+    progress: AtomicU64,
+    latency: Latency,
+    parameters: PeakEwma,
+}
+
+impl Load {
+    pub(crate) fn new(parameters: PeakEwma) -> Self {
+        Self {
+            in_flight: InFlight::default(),
+            unanswered: AtomicU64::new(0),
+            progress: AtomicU64::new(0),
+            latency: Latency::default(),
+            parameters,
+        }
+    }
+
+    /// Counts a request in. With `now` it is timed: [`answered`](Self::answered) must follow.
+    ///
+    /// # Errors
+    ///
+    /// The number in flight, if it is as high as the counter goes: nothing was counted.
+    pub(crate) fn begin(&self, now: Option<Nanos>) -> Result<(), u32> {
+        self.in_flight.begin()?;
+        if let Some(now) = now {
+            // Before the increment, so that nobody sees an unanswered request with an old stamp.
+            if self.unanswered.load(Ordering::Relaxed) == 0 {
+                self.progress.store(now, Ordering::Relaxed);
+            }
+            self.unanswered.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// A timed request has its answer.
+    pub(crate) fn answered(&self, now: Nanos) {
+        self.progress.store(now, Ordering::Relaxed);
+        self.unanswered.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A timed request was given up: that says nothing of the endpoint's progress.
+    pub(crate) fn abandoned(&self) {
+        self.unanswered.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Records that an answer took the time from `since` to `now`.
+    pub(crate) fn sample(&self, since: Nanos, now: Nanos) {
+        self.latency
+            .record(self.parameters, now.saturating_sub(since), now);
+    }
+
+    /// Records a failure after the time from `since` to `now`, which counts for the penalty at least.
+    pub(crate) fn penalize(&self, since: Nanos, now: Nanos) {
+        let took = self.parameters.penalize(now.saturating_sub(since));
+        self.latency.record(self.parameters, took, now);
+    }
+
+    /// Counts a request out.
+    pub(crate) fn end(&self) {
+        self.in_flight.end();
+    }
+
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.now()
+    }
+
+    /// Requests begun since the endpoint was made, modulo 2^40.
+    pub(crate) fn started(&self) -> u64 {
+        self.in_flight.started()
+    }
+
+    /// The latency estimate in seconds as it is at `now`, if a latency was ever recorded.
+    pub(crate) fn latency(&self, now: Nanos) -> Option<f64> {
+        self.latency.at(self.parameters, now)
+    }
+
+    /// What one more request costs here, finite and not negative. Only comparable between
+    /// endpoints of one cluster.
+    pub(crate) fn cost(&self, cost: Cost, now: Nanos) -> f64 {
+        let in_flight = f64::from(self.in_flight());
+        if cost == Cost::InFlight {
+            return in_flight;
+        }
+        let unanswered = self.unanswered.load(Ordering::Relaxed);
+        match self.latency(now) {
+            // Never measured: free for one request, which measures it; then dearer than anything
+            // that was measured, until that one has answered.
+            None if unanswered == 0 => 0.0,
+            None => peak_ewma::LONGEST * 2.0 * (in_flight + 1.0),
+            Some(latency) if unanswered == 0 => latency * (in_flight + 1.0),
+            // Silence counts as latency: an endpoint that hangs grows dearer with every moment,
+            // long before its first timeout.
+            Some(latency) => {
+                let silent = now.saturating_sub(self.progress.load(Ordering::Relaxed));
+                let silent = (silent as f64 / 1e9).min(peak_ewma::LONGEST);
+                latency.max(silent) * (in_flight + 1.0)
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(whippletree_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const SECOND: Nanos = 1_000_000_000;
+    const COST: Cost = Cost::PeakEwma(PeakEwma::new());
+
+    #[test]
+    fn unmeasured_endpoint_is_free_for_one_request_only() {
+        let load = Load::new(PeakEwma::new());
+        assert_eq!(load.cost(COST, 0), 0.0);
+        load.begin(Some(0)).unwrap();
+        assert!(load.cost(COST, 1) > peak_ewma::LONGEST);
+        load.answered(20_000_000);
+        load.sample(0, 20_000_000);
+        load.end();
+        assert!((load.cost(COST, 20_000_000) - 0.02).abs() < 1e-6);
+    }
+
+    #[test]
+    fn silence_makes_an_endpoint_dearer_and_an_answer_ends_it() {
+        let load = Load::new(PeakEwma::new().decay(Duration::from_secs(3600)));
+        load.sample(0, 10_000_000);
+        load.begin(Some(0)).unwrap();
+        let early = load.cost(COST, 10_000_000);
+        let late = load.cost(COST, SECOND);
+        assert!(late > 90.0 * early, "{early} {late}");
+        load.answered(SECOND);
+        assert!(load.cost(COST, SECOND) < 0.021);
+        load.end();
+    }
+
+    #[test]
+    fn a_long_body_is_not_silence() {
+        let load = Load::new(PeakEwma::new().decay(Duration::from_secs(3600)));
+        load.begin(Some(0)).unwrap();
+        load.answered(10_000_000);
+        load.sample(0, 10_000_000);
+        // Still in flight an hour later: the body streams. Two in flight cost twice one.
+        assert!(load.cost(COST, 3600 * SECOND) <= 0.02);
+        load.end();
+    }
+
+    #[test]
+    fn failing_fast_does_not_look_fast() {
+        let load = Load::new(PeakEwma::new());
+        load.sample(0, 20_000_000);
+        load.penalize(20_000_000, 21_000_000);
+        assert!(load.cost(COST, 21_000_000) >= 4.99);
+    }
+}

@@ -1,0 +1,215 @@
+use std::time::Duration;
+
+use super::Nanos;
+use crate::sync::{AtomicU64, Ordering};
+
+/// The shortest latency in seconds that is told apart: 1 µs, far below any network's.
+const SHORTEST: f64 = 1e-6;
+
+/// The longest latency in seconds that is told apart: one hour.
+pub(super) const LONGEST: f64 = 3600.0;
+
+/// Ticks of the stamp per decay time. 2^16 of them make a tick of the default decay 153 µs and
+/// let the 32-bit stamp go round after 65 536 decay times, 7.6 days.
+const TICKS_PER_DECAY: f64 = 65_536.0;
+
+/// Parameters of the peak-sensitive exponentially weighted moving average of the latency
+/// (Finagle's Peak EWMA).
+///
+/// A latency above the estimate replaces it at once; lower ones decay into it with the time
+/// constant `decay`. So the estimate is pessimistic: quick to see an endpoint get slow, slow to
+/// trust it again. Without traffic it decays too, so that a slow endpoint is tried again.
+/// **Reading never stores**: however often an estimate is read, only the responses decide it.
+///
+/// A failure counts as a latency of at least `penalty`, so that an endpoint that fails fast does
+/// not look fast.
+///
+/// ```
+/// use std::time::Duration;
+/// use whippletree::load::{Cost, PeakEwma};
+///
+/// let cost = Cost::PeakEwma(PeakEwma::new().decay(Duration::from_secs(30)));
+/// assert_ne!(cost, Cost::PeakEwma(PeakEwma::default()));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PeakEwma {
+    decay: Duration,
+    penalty: Duration,
+}
+
+impl PeakEwma {
+    /// Decay 10 s (Finagle's and linkerd2's default), penalty 5 s (linkerd2-proxy#4537).
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            decay: Duration::from_secs(10),
+            penalty: Duration::from_secs(5),
+        }
+    }
+
+    /// Sets the time in which an old latency loses all but 1/e of its weight, 1 ms to 1 h;
+    /// a value outside is taken to the nearer end. Default 10 s.
+    #[must_use]
+    pub fn decay(mut self, decay: Duration) -> Self {
+        self.decay = decay.clamp(Duration::from_millis(1), Duration::from_secs(3600));
+        self
+    }
+
+    /// Sets the least latency that a failure counts as, up to 1 h. Default 5 s.
+    #[must_use]
+    pub fn penalty(mut self, penalty: Duration) -> Self {
+        self.penalty = penalty.min(Duration::from_secs(3600));
+        self
+    }
+
+    /// What a failure counts as if it took `took`.
+    pub(crate) fn penalize(self, took: Nanos) -> Nanos {
+        took.max(self.penalty.as_nanos() as Nanos)
+    }
+
+    /// The stamp of a moment, going round every 2^32 ticks.
+    fn tick(self, now: Nanos) -> u32 {
+        (now as f64 * (TICKS_PER_DECAY / self.decay.as_nanos() as f64)) as u64 as u32
+    }
+}
+
+impl Default for PeakEwma {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An estimate in seconds (an `f32`, upper half) and the tick of its last change (lower half).
+///
+/// One word, so that a reader never sees the estimate of one response with the stamp of another.
+/// All zero means never measured: an estimate is at least [`SHORTEST`]. An `f32` is exact to
+/// 6·10⁻⁸ of its value.
+#[derive(Debug, Default)]
+pub(super) struct Latency(AtomicU64);
+
+impl Latency {
+    /// Takes a measured latency in. Of the responses within one tick the slowest counts and the
+    /// others are passed over; the time they stand for goes to the next tick's response.
+    pub(super) fn record(&self, parameters: PeakEwma, took: Nanos, now: Nanos) {
+        let sample = (took as f64 / 1e9).clamp(SHORTEST, LONGEST);
+        let tick = parameters.tick(now);
+        let _ = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| {
+                let Some((estimate, stamp)) = unpack(old) else {
+                    return Some(pack(sample, tick));
+                };
+                let keep = kept(stamp, tick);
+                if sample >= estimate * keep {
+                    Some(pack(sample, tick))
+                } else if keep < 1.0 {
+                    Some(pack(estimate * keep + sample * (1.0 - keep), tick))
+                } else {
+                    None
+                }
+            });
+    }
+
+    /// The estimate at `now` in seconds.
+    pub(super) fn at(&self, parameters: PeakEwma, now: Nanos) -> Option<f64> {
+        let (estimate, stamp) = unpack(self.0.load(Ordering::Relaxed))?;
+        Some(estimate * kept(stamp, parameters.tick(now)))
+    }
+}
+
+/// The share that an estimate of tick `stamp` keeps at `tick`. A stamp slightly ahead, as another
+/// thread may leave it, keeps all.
+fn kept(stamp: u32, tick: u32) -> f64 {
+    let ahead = stamp.wrapping_sub(tick);
+    if ahead < TICKS_PER_DECAY as u32 {
+        return 1.0;
+    }
+    (-f64::from(tick.wrapping_sub(stamp)) / TICKS_PER_DECAY).exp()
+}
+
+fn pack(estimate: f64, tick: u32) -> u64 {
+    let estimate = estimate.clamp(SHORTEST, LONGEST) as f32;
+    (u64::from(estimate.to_bits()) << 32) | u64::from(tick)
+}
+
+fn unpack(word: u64) -> Option<(f64, u32)> {
+    (word != 0).then(|| (f64::from(f32::from_bits((word >> 32) as u32)), word as u32))
+}
+
+#[cfg(all(test, not(whippletree_loom)))]
+mod tests {
+    use super::*;
+
+    const MILLISECOND: Nanos = 1_000_000;
+    const SECOND: Nanos = 1_000 * MILLISECOND;
+
+    /// Runs `(at, took)` samples in seconds and answers the estimate at `read`.
+    fn check(decay: u64, samples: &[(f64, f64)], read: f64, expected: f64) {
+        let parameters = PeakEwma::new().decay(Duration::from_secs(decay));
+        let latency = Latency::default();
+        for (at, took) in samples {
+            latency.record(parameters, (took * 1e9) as Nanos, (at * 1e9) as Nanos);
+        }
+        let got = latency.at(parameters, (read * 1e9) as Nanos).unwrap();
+        let close = (got - expected).abs() <= expected * 2e-4;
+        assert!(close, "{samples:?} at {read}: {got}, expected {expected}");
+    }
+
+    /// Values of linkerd2-proxy's own tests of its peak EWMA.
+    #[test]
+    fn peaks_replace_and_lower_samples_decay_in() {
+        check(10, &[(1.0, 1.0)], 1.0, 1.0);
+        check(10, &[(1.0, 1.0)], 11.0, 0.367_879_441);
+        check(10, &[(1.0, 1.0), (1.5, 2.0)], 1.5, 2.0);
+        check(10, &[(1.0, 10.0), (26.0, 1.0)], 26.0, 1.0);
+        check(10, &[(1.0, 10.0), (1.1, 1.0)], 1.1, 9.910_448_503);
+        check(10, &[(1.0, 0.5)], 0.5, 0.5);
+    }
+
+    #[test]
+    fn hundred_responses_of_100_ms_over_10_s_bring_1_s_to_431_ms_however_often_it_is_read() {
+        for reads in [0, 99] {
+            let parameters = PeakEwma::new();
+            let latency = Latency::default();
+            latency.record(parameters, SECOND, 0);
+            for response in 1..=100 {
+                let now = response * 100 * MILLISECOND;
+                latency.record(parameters, 100 * MILLISECOND, now);
+                for _ in 0..reads {
+                    latency.at(parameters, now);
+                }
+            }
+            let estimate = latency.at(parameters, 10 * SECOND).unwrap();
+            assert!((estimate - 0.431).abs() < 0.000_5, "{estimate}");
+        }
+    }
+
+    #[test]
+    fn estimate_of_a_long_idle_endpoint_has_decayed() {
+        for idle_decays in [30, 40_000, 65_000] {
+            let parameters = PeakEwma::new();
+            let latency = Latency::default();
+            latency.record(parameters, SECOND, 0);
+            assert!(latency.at(parameters, idle_decays * 10 * SECOND).unwrap() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn extreme_samples_and_parameters_stay_finite() {
+        for decay in [Duration::ZERO, Duration::MAX] {
+            let parameters = PeakEwma::new().decay(decay).penalty(Duration::MAX);
+            for took in [0, 1, Nanos::MAX] {
+                for now in [0, 1, Nanos::MAX] {
+                    let latency = Latency::default();
+                    latency.record(parameters, parameters.penalize(took), now);
+                    latency.record(parameters, took, now);
+                    let estimate = latency.at(parameters, now).unwrap();
+                    assert!(
+                        (SHORTEST * 0.99..=LONGEST).contains(&estimate),
+                        "{estimate}"
+                    );
+                }
+            }
+        }
+    }
+}
