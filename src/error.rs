@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use crate::endpoint::EndpointId;
+use crate::id::EndpointId;
 
 /// A boxed error, as tower and hyper hand them around.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -31,21 +31,11 @@ enum Kind {
     #[error("no available endpoint: {0}")]
     NoEndpoint(Census),
     #[error("endpoint {endpoint} has {in_flight} requests in flight, as many as it can count")]
-    Overloaded {
-        endpoint: EndpointId,
-        in_flight: u32,
-    },
+    Overloaded { endpoint: EndpointId, in_flight: u32 },
     #[error("{field}: {value:?} {reason}")]
-    Config {
-        field: String,
-        value: String,
-        reason: String,
-    },
+    Config { field: String, value: String, reason: String },
     #[error("endpoint {endpoint} failed")]
-    Service {
-        endpoint: EndpointId,
-        source: BoxError,
-    },
+    Service { endpoint: EndpointId, source: BoxError },
     #[error("{0} panicked: {1}")]
     Panicked(&'static str, String),
 }
@@ -81,11 +71,7 @@ impl Error {
     }
 
     pub(crate) fn overloaded(endpoint: EndpointId, in_flight: u32) -> Self {
-        Kind::Overloaded {
-            endpoint,
-            in_flight,
-        }
-        .into()
+        Kind::Overloaded { endpoint, in_flight }.into()
     }
 
     pub(crate) fn config(
@@ -93,12 +79,7 @@ impl Error {
         value: impl fmt::Display,
         reason: impl Into<String>,
     ) -> Self {
-        Kind::Config {
-            field: field.into(),
-            value: value.to_string(),
-            reason: reason.into(),
-        }
-        .into()
+        Kind::Config { field: field.into(), value: value.to_string(), reason: reason.into() }.into()
     }
 
     /// Says of a config error where in a larger whole its field stands.

@@ -101,10 +101,7 @@ pub(crate) struct Bus {
 
 impl Bus {
     pub(crate) fn new(cluster: Arc<str>, capacity: usize) -> Self {
-        Self {
-            cluster,
-            sender: broadcast::Sender::new(capacity),
-        }
+        Self { cluster, sender: broadcast::Sender::new(capacity) }
     }
 
     pub(crate) fn subscribe(&self) -> Events {

@@ -9,6 +9,7 @@ pub mod endpoint;
 mod error;
 pub mod event;
 pub mod health;
+mod id;
 pub mod load;
 pub mod policy;
 mod random;

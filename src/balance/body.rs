@@ -38,14 +38,7 @@ impl<B> Body<B> {
 
     pub(super) fn new(inner: B, guard: LeaseGuard, completion: Completion) -> Self {
         let open = completion == Completion::End;
-        Self {
-            inner,
-            track: Some(Track {
-                guard,
-                completion,
-                open,
-            }),
-        }
+        Self { inner, track: Some(Track { guard, completion, open }) }
     }
 
     /// The body as the endpoint's service returned it. The request ends here, if it has not.

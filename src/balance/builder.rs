@@ -61,8 +61,7 @@ impl Builder {
         I: IntoIterator<Item: TryInto<Endpoint, Error: Into<Error>>>,
     {
         for endpoint in endpoints {
-            self.endpoints
-                .push(endpoint.try_into().map_err(Into::into)?);
+            self.endpoints.push(endpoint.try_into().map_err(Into::into)?);
         }
         Ok(self)
     }
@@ -85,15 +84,8 @@ impl Builder {
     where
         T: Stream<Item: Into<Update>> + Send + 'static,
     {
-        let start = move || -> BoxStream {
-            Box::pin(Updates {
-                stream: Box::pin(start()),
-            })
-        };
-        self.sources.push(Discovery {
-            name: name.into(),
-            start: Arc::new(start),
-        });
+        let start = move || -> BoxStream { Box::pin(Updates { stream: Box::pin(start()) }) };
+        self.sources.push(Discovery { name: name.into(), start: Arc::new(start) });
         self
     }
 
@@ -183,10 +175,7 @@ impl Builder {
             start(&cluster, discovery)?;
         }
         let balance = Balance::new(cluster).fail_fast(self.fail_fast);
-        Ok(Balance {
-            edge: self.edge,
-            ..balance
-        })
+        Ok(Balance { edge: self.edge, ..balance })
     }
 }
 
@@ -212,10 +201,7 @@ impl<T: Stream<Item: Into<Update>>> Stream for Updates<T> {
         mut self: Pin<&mut Self>,
         task: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Update>> {
-        self.stream
-            .as_mut()
-            .poll_next(task)
-            .map(|item| item.map(Into::into))
+        self.stream.as_mut().poll_next(task).map(|item| item.map(Into::into))
     }
 }
 

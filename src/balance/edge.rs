@@ -74,11 +74,7 @@ pub struct HeldLease(#[allow(dead_code, reason = "held for its drop")] Arc<Lease
 
 impl Http {
     pub(super) const fn new() -> Self {
-        Self {
-            completion: Completion::End,
-            tag: false,
-            connect: false,
-        }
+        Self { completion: Completion::End, tag: false, connect: false }
     }
 }
 

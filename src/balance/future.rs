@@ -58,25 +58,12 @@ impl<S: Service<Request>, E, Request> ResponseFuture<S, E, Request> {
         S: Clone + Send + Sync + 'static,
     {
         let service = lease.service().clone();
-        let flight = Flight {
-            edge,
-            guard: lease.into_guard(),
-        };
-        Self {
-            state: State::Ready {
-                call: Some(Call {
-                    service,
-                    request,
-                    flight,
-                }),
-            },
-        }
+        let flight = Flight { edge, guard: lease.into_guard() };
+        Self { state: State::Ready { call: Some(Call { service, request, flight }) } }
     }
 
     pub(super) fn failed(error: Error) -> Self {
-        Self {
-            state: State::Failed { error: Some(error) },
-        }
+        Self { state: State::Failed { error: Some(error) } }
     }
 }
 
@@ -95,21 +82,14 @@ where
                 StateProjection::Ready { call } => {
                     let pending = call.as_mut().expect(POLLED);
                     let ready = ready!(pending.service.poll_ready(task));
-                    let Call {
-                        mut service,
-                        request,
-                        mut flight,
-                    } = call.take().expect(POLLED);
+                    let Call { mut service, request, mut flight } = call.take().expect(POLLED);
                     if let Err(error) = ready {
                         let failed = flight.fail(Failure::Connect, error);
                         return Poll::Ready(Err(failed));
                     }
                     flight.edge.sending(&request);
                     let response = service.call(request);
-                    state.set(State::Called {
-                        response,
-                        flight: Some(flight),
-                    });
+                    state.set(State::Called { response, flight: Some(flight) });
                 }
                 StateProjection::Called { response, flight } => {
                     let response = ready!(response.poll(task));
@@ -144,8 +124,6 @@ impl<S: Service<Request>, E, Request> fmt::Debug for ResponseFuture<S, E, Reques
             State::Called { .. } => "awaits the response",
             State::Failed { .. } => "failed",
         };
-        f.debug_struct("ResponseFuture")
-            .field("state", &state)
-            .finish_non_exhaustive()
+        f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
     }
 }

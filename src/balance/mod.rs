@@ -111,12 +111,7 @@ impl<S> Balance<S> {
     /// Balances HTTP requests over a cluster, with the default parameters.
     #[must_use]
     pub fn new(cluster: Cluster<S>) -> Self {
-        Self {
-            cluster,
-            edge: Http::new(),
-            fail_fast: FAIL_FAST,
-            wait: Wait::default(),
-        }
+        Self { cluster, edge: Http::new(), fail_fast: FAIL_FAST, wait: Wait::default() }
     }
 }
 
@@ -127,12 +122,7 @@ impl<S> Balance<S, Plain> {
     /// of the endpoint, any response a success.
     #[must_use]
     pub fn plain(cluster: Cluster<S>) -> Self {
-        Self {
-            cluster,
-            edge: Plain::new(),
-            fail_fast: FAIL_FAST,
-            wait: Wait::default(),
-        }
+        Self { cluster, edge: Plain::new(), fail_fast: FAIL_FAST, wait: Wait::default() }
     }
 }
 

@@ -38,10 +38,7 @@ pub struct Addressed<C> {
 impl<C> Addressed<C> {
     /// Addresses `client` to `endpoint`.
     pub fn new(client: C, endpoint: &Endpoint) -> Self {
-        Self {
-            client,
-            address: endpoint.address().clone(),
-        }
+        Self { client, address: endpoint.address().clone() }
     }
 }
 
@@ -69,9 +66,7 @@ fn readdress(uri: Uri, address: &Address) -> Uri {
     let scheme = address.scheme().cloned().or(parts.scheme.take());
     parts.scheme = Some(scheme.unwrap_or(Scheme::HTTP));
     parts.authority = Some(address.authority().clone());
-    parts
-        .path_and_query
-        .get_or_insert(PathAndQuery::from_static("/"));
+    parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
     Uri::from_parts(parts).expect("a URI with scheme, authority and path is complete")
 }
 

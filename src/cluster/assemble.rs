@@ -4,21 +4,21 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 
-use super::snapshot::{Group, Member, Snapshot, Tier};
-use crate::endpoint::{Endpoint, Subset};
+use super::snapshot::{Group, Snapshot, Tier};
+use crate::endpoint::{Endpoint, Member, Subset};
 use crate::error::{Census, Error};
 use crate::event::Event;
 use crate::load::Cost;
 use crate::policy::{Build, P2c, Pick, Policy};
 
 /// What a snapshot is made of.
-pub(super) struct Plan<'a, S> {
-    pub(super) members: Box<[Member<S>]>,
+pub(super) struct Plan<'a> {
+    pub(super) members: Box<[Member]>,
     pub(super) subsets: &'a [Subset],
     pub(super) policy: &'a dyn Policy,
     pub(super) cost: Cost,
     /// Positions of round robin and the like go on from here.
-    pub(super) previous: Option<&'a Snapshot<S>>,
+    pub(super) previous: Option<&'a Snapshot>,
     /// Starts the positions that are new.
     pub(super) random: &'a dyn Fn() -> u64,
     /// Where a panic of the policy is told.
@@ -26,7 +26,7 @@ pub(super) struct Plan<'a, S> {
 }
 
 /// Builds a picker for every tier of the whole cluster and of each prepared subset.
-pub(super) fn assemble<S>(mut plan: Plan<'_, S>) -> Snapshot<S> {
+pub(super) fn assemble(mut plan: Plan<'_>) -> Snapshot {
     let before = plan.previous.map(|previous| &previous.everyone);
     let everyone = group(&mut plan, None, before);
     let subsets = plan.subsets;
@@ -37,20 +37,12 @@ pub(super) fn assemble<S>(mut plan: Plan<'_, S>) -> Snapshot<S> {
             (subset.clone(), group(&mut plan, Some(subset), before))
         })
         .collect();
-    Snapshot {
-        members: plan.members,
-        everyone,
-        subsets,
-        cost: plan.cost,
-    }
+    Snapshot { members: plan.members, everyone, subsets, measure: plan.cost.measure() }
 }
 
-fn group<S>(plan: &mut Plan<'_, S>, subset: Option<&Subset>, before: Option<&Group>) -> Group {
+fn group(plan: &mut Plan<'_>, subset: Option<&Subset>, before: Option<&Group>) -> Group {
     let members = &plan.members;
-    let mut census = Census {
-        known: members.len(),
-        ..Census::default()
-    };
+    let mut census = Census { known: members.len(), ..Census::default() };
     let mut tiers: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for (place, member) in members.iter().enumerate() {
         if subset.is_some_and(|subset| !subset.contains(&member.endpoint)) {
@@ -58,50 +50,27 @@ fn group<S>(plan: &mut Plan<'_, S>, subset: Option<&Subset>, before: Option<&Gro
         } else if member.endpoint.weight().is_zero() {
             census.weight_zero += 1;
         } else {
-            tiers
-                .entry(member.endpoint.priority())
-                .or_default()
-                .push(place as u32);
+            tiers.entry(member.endpoint.priority()).or_default().push(place as u32);
         }
     }
     let tier = |(priority, places): (u32, Vec<u32>)| {
-        let endpoints: Vec<&Endpoint> = places
-            .iter()
-            .map(|&place| &members[place as usize].endpoint)
-            .collect();
+        let endpoints: Vec<&Endpoint> =
+            places.iter().map(|&place| &members[place as usize].endpoint).collect();
         let before =
             before.and_then(|group| group.tiers.iter().find(|tier| tier.priority == priority));
         let phase = before.map_or_else(plan.random, |tier| tier.picker.phase());
-        let picker = picker(
-            plan.policy,
-            &Build {
-                endpoints: &endpoints,
-                phase,
-            },
-            plan.events,
-        );
+        let picker = picker(plan.policy, &Build { endpoints: &endpoints, phase }, plan.events);
         let places = (places.len() < members.len()).then(|| places.into_boxed_slice());
-        Tier {
-            priority,
-            picker,
-            places,
-            faulty: AtomicBool::new(false),
-        }
+        Tier { priority, picker, places, faulty: AtomicBool::new(false) }
     };
-    Group {
-        tiers: tiers.into_iter().map(tier).collect(),
-        census,
-    }
+    Group { tiers: tiers.into_iter().map(tier).collect(), census }
 }
 
 /// The policy's picker, or that of the default policy if it panics.
 fn picker(policy: &dyn Policy, build: &Build<'_>, events: &mut Vec<Event>) -> Box<dyn Pick> {
     catch_unwind(AssertUnwindSafe(|| policy.build(build))).unwrap_or_else(|panic| {
         let reason = Error::panicked("build", &*panic).to_string().into();
-        events.push(Event::PolicyFailed {
-            policy: policy.name().into(),
-            reason,
-        });
+        events.push(Event::PolicyFailed { policy: policy.name().into(), reason });
         P2c::new().build(build)
     })
 }

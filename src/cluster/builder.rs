@@ -1,9 +1,8 @@
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Cluster, Shared};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Payload};
 use crate::load::Cost;
 use crate::policy::{P2c, Policy};
 
@@ -19,7 +18,7 @@ pub struct Builder {
 }
 
 /// Makes the payload of a new endpoint.
-pub(super) type Connect<S> = Box<dyn Fn(&Endpoint) -> S + Send + Sync>;
+pub(super) type Connect = Box<dyn Fn(&Endpoint) -> Payload + Send + Sync>;
 
 impl Builder {
     /// All defaults.
@@ -95,32 +94,20 @@ impl Builder {
         S: Send + Sync + 'static,
         F: Fn(&Endpoint) -> S + Send + Sync + 'static,
     {
-        Cluster {
-            shared: Arc::new(Shared::new(self, Some(Box::new(connect)))),
-        }
+        let connect = move |endpoint: &Endpoint| -> Payload { Box::new(connect(endpoint)) };
+        Cluster::of(Shared::new(self, Some(Box::new(connect))))
     }
 
     /// Makes the cluster, empty and without a way to make payloads: endpoints come with theirs,
     /// by [`Cluster::insert_service`] and [`Cluster::follow_discover`].
     #[must_use]
     pub fn build<S: Send + Sync + 'static>(self) -> Cluster<S> {
-        Cluster {
-            shared: Arc::new(Shared::new(self, None)),
-        }
+        Cluster::of(Shared::new(self, None))
     }
 }
 
 impl Default for Builder {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl<S> fmt::Debug for Cluster<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cluster")
-            .field("name", &self.shared.name)
-            .field("endpoints", &self.shared.published.load().members.len())
-            .finish_non_exhaustive()
     }
 }

@@ -24,12 +24,7 @@ impl Context {
     /// Asks for nothing in particular. Does not allocate.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            hash: None,
-            prefer: None,
-            exclude: Vec::new(),
-            subset: None,
-        }
+        Self { hash: None, prefer: None, exclude: Vec::new(), subset: None }
     }
 
     /// Gives the hash of the request's key, by which hashing policies pick. Others pay no heed.

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::assemble::{Plan, assemble};
-use super::node::Node;
-use super::snapshot::{Member, Snapshot};
+use super::snapshot::Snapshot;
 use crate::discover::Change;
-use crate::endpoint::{Address, Endpoint, EndpointId, Subset, Weight};
+use crate::endpoint::{Address, Endpoint, EndpointId, Member, Node, Payload, Subset, Weight};
 use crate::error::Error;
 use crate::event::Event;
 use crate::load::Cost;
@@ -21,21 +20,21 @@ const SUBSETS: usize = 64;
 pub(super) type SourceId = u64;
 
 /// Payloads for the endpoints that a change brings, by identity and address.
-pub(super) type Services<S> = HashMap<(EndpointId, Address), Offer<S>>;
+pub(super) type Services = HashMap<(EndpointId, Address), Offer>;
 
 /// A payload, and whether it replaces one that the endpoint has already.
-pub(super) enum Offer<S> {
+pub(super) enum Offer {
     /// Made by the connect closure: taken only where there is none.
-    Made(S),
+    Made(Payload),
     /// Brought by the caller: always taken.
-    Brought(S),
+    Brought(Payload),
 }
 
-pub(super) struct Control<S> {
-    present: BTreeMap<EndpointId, Record<S>>,
+pub(super) struct Control {
+    present: BTreeMap<EndpointId, Record>,
     /// Endpoints that no source lists any more, and since when. Kept so that one that comes back
     /// is the same endpoint with all that was learnt of it.
-    gone: BTreeMap<EndpointId, (Record<S>, Instant)>,
+    gone: BTreeMap<EndpointId, (Record, Instant)>,
     /// The prepared subsets, the first named first.
     subsets: Vec<Subset>,
     policy: Arc<dyn Policy>,
@@ -47,30 +46,22 @@ pub(super) struct Control<S> {
     pub(super) driven: bool,
 }
 
-struct Record<S> {
+struct Record {
     endpoint: Endpoint,
-    node: Arc<Node<S>>,
+    node: Arc<Node>,
     sources: Vec<SourceId>,
 }
 
 /// What an applied change leaves to do.
-pub(super) struct Applied<S> {
+#[derive(Default)]
+pub(super) struct Applied {
     pub(super) events: Vec<Event>,
     /// What the change has made superfluous, to be dropped outside the lock: a service's drop is
     /// the user's code.
-    pub(super) waste: Vec<Arc<Node<S>>>,
+    pub(super) waste: Vec<Arc<Node>>,
 }
 
-impl<S> Default for Applied<S> {
-    fn default() -> Self {
-        Self {
-            events: Vec::new(),
-            waste: Vec::new(),
-        }
-    }
-}
-
-impl<S> Control<S> {
+impl Control {
     pub(super) fn new(
         policy: Arc<dyn Policy>,
         cost: Cost,
@@ -100,7 +91,7 @@ impl<S> Control<S> {
     }
 
     /// The endpoints of `change` for which there is no payload yet.
-    pub(super) fn unconnected(&self, change: &Change, services: &Services<S>) -> Vec<Endpoint> {
+    pub(super) fn unconnected(&self, change: &Change, services: &Services) -> Vec<Endpoint> {
         let lacks = |endpoint: &&Endpoint| {
             let (id, address) = (endpoint.id(), endpoint.address());
             let known = self.address(id) == Some(address);
@@ -115,9 +106,7 @@ impl<S> Control<S> {
 
     /// Whether the endpoint is here because of `source`.
     pub(super) fn lists(&self, source: SourceId, id: &EndpointId) -> bool {
-        self.present
-            .get(id)
-            .is_some_and(|record| record.sources.contains(&source))
+        self.present.get(id).is_some_and(|record| record.sources.contains(&source))
     }
 
     /// Applies a change that was [checked](check) and has all its services.
@@ -125,15 +114,15 @@ impl<S> Control<S> {
         &mut self,
         source: SourceId,
         change: Change,
-        services: &mut Services<S>,
+        services: &mut Services,
         now: Instant,
-        applied: &mut Applied<S>,
+        applied: &mut Applied,
     ) {
         match change {
             Change::Insert(endpoint) => self.upsert(source, endpoint, services, now, applied),
             Change::Remove(id) => self.withdraw(source, &id, now, applied),
             Change::Replace(endpoints) => {
-                let listed = |record: &Record<S>| record.sources.contains(&source);
+                let listed = |record: &Record| record.sources.contains(&source);
                 let mut left: BTreeSet<EndpointId> = self
                     .present
                     .iter()
@@ -156,14 +145,10 @@ impl<S> Control<S> {
         &mut self,
         id: &EndpointId,
         weight: Weight,
-        applied: &mut Applied<S>,
+        applied: &mut Applied,
     ) -> Result<(), Error> {
         let Some(record) = self.present.get_mut(id) else {
-            return Err(Error::config(
-                "id",
-                id,
-                "is not the id of an endpoint of this cluster",
-            ));
+            return Err(Error::config("id", id, "is not the id of an endpoint of this cluster"));
         };
         record.describe(record.endpoint.clone().with_weight(weight), applied);
         Ok(())
@@ -187,7 +172,7 @@ impl<S> Control<S> {
     }
 
     /// Forgets what has been gone for long enough. What still has leases starts its time again.
-    pub(super) fn expire(&mut self, now: Instant) -> Vec<Arc<Node<S>>> {
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<Arc<Node>> {
         let mut waste = Vec::new();
         let forget_after = self.forget_after;
         self.gone.retain(|_, (record, since)| {
@@ -207,11 +192,11 @@ impl<S> Control<S> {
     /// Builds what picks shall read from now on; see [`assemble`].
     pub(super) fn snapshot(
         &self,
-        previous: Option<&Snapshot<S>>,
+        previous: Option<&Snapshot>,
         random: &dyn Fn() -> u64,
         events: &mut Vec<Event>,
-    ) -> Snapshot<S> {
-        let member = |record: &Record<S>| Member {
+    ) -> Snapshot {
+        let member = |record: &Record| Member {
             endpoint: record.endpoint.clone(),
             node: Arc::clone(&record.node),
         };
@@ -230,19 +215,16 @@ impl<S> Control<S> {
     /// Where the endpoint of this id listens, present or gone.
     fn address(&self, id: &EndpointId) -> Option<&Address> {
         let gone = || self.gone.get(id).map(|(record, _)| record);
-        self.present
-            .get(id)
-            .or_else(gone)
-            .map(|record| record.endpoint.address())
+        self.present.get(id).or_else(gone).map(|record| record.endpoint.address())
     }
 
     fn upsert(
         &mut self,
         source: SourceId,
         endpoint: Endpoint,
-        services: &mut Services<S>,
+        services: &mut Services,
         now: Instant,
-        applied: &mut Applied<S>,
+        applied: &mut Applied,
     ) {
         let id = endpoint.id().clone();
         if let Some((record, _)) = self.gone.remove(&id) {
@@ -257,30 +239,18 @@ impl<S> Control<S> {
         };
         let node = service.map(|service| {
             let parameters = self.cost.parameters();
-            Arc::new(Node::new(
-                endpoint.clone(),
-                service,
-                parameters,
-                self.epoch,
-                now,
-            ))
+            Arc::new(Node::new(endpoint.clone(), service, parameters, self.epoch, now))
         });
         match (self.present.get_mut(&id), node) {
             (Some(record), node) => {
                 record.join(source);
-                applied
-                    .waste
-                    .extend(node.map(|node| std::mem::replace(&mut record.node, node)));
+                applied.waste.extend(node.map(|node| std::mem::replace(&mut record.node, node)));
                 if record.endpoint != endpoint {
                     record.describe(endpoint, applied);
                 }
             }
             (None, Some(node)) => {
-                let record = Record {
-                    endpoint,
-                    node,
-                    sources: vec![source],
-                };
+                let record = Record { endpoint, node, sources: vec![source] };
                 self.present.insert(id.clone(), record);
                 applied.events.push(Event::Added(id));
             }
@@ -288,13 +258,7 @@ impl<S> Control<S> {
         }
     }
 
-    fn withdraw(
-        &mut self,
-        source: SourceId,
-        id: &EndpointId,
-        now: Instant,
-        applied: &mut Applied<S>,
-    ) {
+    fn withdraw(&mut self, source: SourceId, id: &EndpointId, now: Instant, applied: &mut Applied) {
         let Some(record) = self.present.get_mut(id) else {
             return;
         };
@@ -319,14 +283,14 @@ pub(crate) fn check(endpoints: &[Endpoint]) -> Result<(), Error> {
     }
 }
 
-impl<S> Record<S> {
+impl Record {
     fn join(&mut self, source: SourceId) {
         if !self.sources.contains(&source) {
             self.sources.push(source);
         }
     }
 
-    fn describe(&mut self, endpoint: Endpoint, applied: &mut Applied<S>) {
+    fn describe(&mut self, endpoint: Endpoint, applied: &mut Applied) {
         applied.events.push(Event::Updated(endpoint.id().clone()));
         self.node.describe(endpoint.clone());
         self.endpoint = endpoint;

@@ -8,25 +8,25 @@ use tokio::runtime::Handle;
 use super::control::Control;
 use super::{Shared, clock};
 
-impl<S: Send + Sync + 'static> Shared<S> {
+impl Shared {
     /// Sees to it that a task waits for the next deadline, if there is one and a tokio runtime.
     /// Without a runtime, what is due is done with the next change.
-    pub(super) fn drive(shared: &Arc<Self>, control: &mut Control<S>) {
+    pub(super) fn drive(self: &Arc<Self>, control: &mut Control) {
         if control.driven || control.deadline().is_none() {
             return;
         }
         if let Ok(runtime) = Handle::try_current() {
             control.driven = true;
-            let driven = Driven(Arc::downgrade(shared));
+            let driven = Driven(Arc::downgrade(self));
             runtime.spawn(driven.run());
         }
     }
 }
 
 /// The mark that a task is at work, taken back when it ends, also when its runtime shuts down.
-struct Driven<S>(Weak<Shared<S>>);
+struct Driven(Weak<Shared>);
 
-impl<S> Driven<S> {
+impl Driven {
     async fn run(self) {
         while let Some(deadline) = self.deadline() {
             tokio::time::sleep_until(deadline.into()).await;
@@ -42,7 +42,7 @@ impl<S> Driven<S> {
     }
 }
 
-impl<S> Drop for Driven<S> {
+impl Drop for Driven {
     fn drop(&mut self) {
         if let Some(shared) = self.0.upgrade() {
             shared.control.lock().driven = false;

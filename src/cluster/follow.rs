@@ -10,7 +10,7 @@ use tower::discover::{Change as TowerChange, Discover};
 use super::control::{Offer, Services, SourceId, check};
 use super::{Cluster, Shared};
 use crate::discover::{Change, Update};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Payload};
 use crate::error::{BoxError, Error};
 use crate::event::Event;
 
@@ -89,37 +89,33 @@ impl<S: Send + Sync + 'static> Cluster<S> {
         }
     }
 
-    fn follower(&self, name: Arc<str>) -> Follower<S> {
+    fn follower(&self, name: Arc<str>) -> Follower {
         let source = self.shared.control.lock().add_source();
-        Follower {
-            shared: Arc::downgrade(&self.shared),
-            source,
-            name,
-        }
+        Follower { shared: Arc::downgrade(&self.shared), source, name }
     }
 }
 
 /// One source that is being followed. Does not keep the cluster alive.
-struct Follower<S> {
-    shared: Weak<Shared<S>>,
+struct Follower {
+    shared: Weak<Shared>,
     source: SourceId,
     name: Arc<str>,
 }
 
 /// What a source delivers.
-enum Arrival<S> {
+enum Arrival {
     Change(Result<Change, BoxError>),
     /// An endpoint that brings its payload.
-    Service(Endpoint, S),
+    Service(Endpoint, Payload),
 }
 
-fn arrival<K, S, E: Into<BoxError>>(
+fn arrival<K, S: Send + Sync + 'static, E: Into<BoxError>>(
     change: Result<TowerChange<K, S>, E>,
     describe: &mut impl FnMut(&K) -> Result<Endpoint, Error>,
-) -> Arrival<S> {
+) -> Arrival {
     match change {
         Ok(TowerChange::Insert(key, service)) => match describe(&key) {
-            Ok(endpoint) => Arrival::Service(endpoint, service),
+            Ok(endpoint) => Arrival::Service(endpoint, Box::new(service)),
             Err(error) => Arrival::Change(Err(error.into())),
         },
         Ok(TowerChange::Remove(key)) => {
@@ -130,16 +126,13 @@ fn arrival<K, S, E: Into<BoxError>>(
     }
 }
 
-impl<S: Send + Sync + 'static> Follower<S> {
+impl Follower {
     /// Polls for arrivals and applies those that are ready together, until there are no more.
     async fn run<P>(self, mut poll: P)
     where
-        P: FnMut(&mut TaskContext<'_>) -> Poll<Option<Arrival<S>>>,
+        P: FnMut(&mut TaskContext<'_>) -> Poll<Option<Arrival>>,
     {
-        let Some(mut version) = self
-            .shared
-            .upgrade()
-            .map(|shared| shared.version.subscribe())
+        let Some(mut version) = self.shared.upgrade().map(|shared| shared.version.subscribe())
         else {
             return;
         };
@@ -154,23 +147,20 @@ impl<S: Send + Sync + 'static> Follower<S> {
             let Some(shared) = self.shared.upgrade() else {
                 return;
             };
-            let cluster = Cluster { shared };
-            self.apply(&cluster, batch);
+            self.apply(&shared, batch);
             match end {
                 None => {}
                 Some(End::ClusterDropped) => return,
                 Some(End::Finished) => {
-                    return cluster.tell(Event::DiscoveryEnded {
-                        source: self.name.clone(),
-                    });
+                    return shared.bus.send(Event::DiscoveryEnded { source: self.name.clone() });
                 }
-                Some(End::Panicked(reason)) => return self.fail(&cluster, &reason),
+                Some(End::Panicked(reason)) => return self.fail(&shared, &reason),
             }
         }
     }
 
     /// Applies a batch as one snapshot.
-    fn apply(&self, cluster: &Cluster<S>, batch: Vec<Arrival<S>>) {
+    fn apply(&self, shared: &Arc<Shared>, batch: Vec<Arrival>) {
         let mut changes = Vec::with_capacity(batch.len());
         let mut services = Services::new();
         for arrival in batch {
@@ -180,36 +170,27 @@ impl<S: Send + Sync + 'static> Follower<S> {
                     services.insert(key, Offer::Brought(service));
                     Ok(Change::Insert(endpoint))
                 }
-                Arrival::Change(Ok(Change::Replace(endpoints))) => check(&endpoints)
-                    .map(|()| Change::Replace(endpoints))
-                    .map_err(BoxError::from),
+                Arrival::Change(Ok(Change::Replace(endpoints))) => {
+                    check(&endpoints).map(|()| Change::Replace(endpoints)).map_err(BoxError::from)
+                }
                 Arrival::Change(change) => change,
             };
             match checked {
                 Ok(change) => changes.push(change),
-                Err(error) => self.fail(cluster, &*error),
+                Err(error) => self.fail(shared, &*error),
             }
         }
         if changes.is_empty() {
             return;
         }
-        for error in cluster.commit(self.source, changes, services) {
-            self.fail(cluster, &error);
+        for error in shared.commit(self.source, changes, services) {
+            self.fail(shared, &error);
         }
     }
 
-    fn fail(&self, cluster: &Cluster<S>, reason: &dyn std::error::Error) {
+    fn fail(&self, shared: &Arc<Shared>, reason: &dyn std::error::Error) {
         let reason = reason.to_string().into();
-        cluster.tell(Event::DiscoveryFailed {
-            source: self.name.clone(),
-            reason,
-        });
-    }
-}
-
-impl<S: Send + Sync + 'static> Cluster<S> {
-    fn tell(&self, event: Event) {
-        self.shared.bus.send(event);
+        shared.bus.send(Event::DiscoveryFailed { source: self.name.clone(), reason });
     }
 }
 

@@ -1,10 +1,10 @@
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::clock;
-use super::node::{Counted, Node};
-use crate::endpoint::{Endpoint, EndpointId};
+use crate::endpoint::{Endpoint, EndpointId, Node};
 use crate::health::Outcome;
 use crate::load::Nanos;
 
@@ -31,97 +31,8 @@ use crate::load::Nanos;
 /// ```
 #[must_use = "dropping the lease ends the request"]
 pub struct Lease<S> {
-    node: Arc<Node<S>>,
-    /// Whether the count of this request is the lease's own and not yet a guard's.
-    owns: bool,
-    progress: Progress,
-}
-
-/// How far a request has come, as its endpoint's measurements see it.
-#[derive(Clone, Copy, Debug)]
-struct Progress {
-    /// When it was picked, if it is timed.
-    begun: Option<Nanos>,
-    answered: bool,
-    outcome: Option<Outcome>,
-}
-
-impl<S> Lease<S> {
-    /// Takes over the request that the caller has counted in on `node`.
-    pub(super) fn new(node: Arc<Node<S>>, begun: Option<Nanos>) -> Self {
-        let progress = Progress {
-            begun,
-            answered: false,
-            outcome: None,
-        };
-        Self {
-            node,
-            owns: true,
-            progress,
-        }
-    }
-
-    /// The payload of the endpoint: its service, or whatever the connect closure made.
-    #[must_use]
-    pub fn service(&self) -> &S {
-        &self.node.service
-    }
-
-    /// Who was picked.
-    #[must_use]
-    pub fn id(&self) -> &EndpointId {
-        self.node.id()
-    }
-
-    /// The endpoint's description, as it is now.
-    #[must_use]
-    pub fn endpoint(&self) -> Endpoint {
-        self.node.endpoint()
-    }
-}
-
-impl<S: Send + Sync + 'static> Lease<S> {
-    /// Says what was learnt of the endpoint. The first report counts, except that a failure
-    /// (a body that breaks off) takes the place of an earlier success.
-    ///
-    /// If the cluster's [`Cost`](crate::load::Cost) is a latency, this is also the moment of the
-    /// answer.
-    pub fn report(&mut self, outcome: Outcome) {
-        let now = self.progress.begun.map(|_| clock::now());
-        self.progress.report(&*self.node, outcome, now);
-    }
-
-    /// As [`report`](Self::report), with the moment given.
-    pub fn report_at(&mut self, outcome: Outcome, now: Instant) {
-        self.progress.report(&*self.node, outcome, Some(now));
-    }
-
-    /// Gives up the service and keeps the request in flight: what a response body holds.
-    pub fn into_guard(mut self) -> LeaseGuard {
-        self.owns = false;
-        let node: Arc<dyn Counted> = Arc::clone(&self.node) as _;
-        LeaseGuard {
-            node,
-            progress: self.progress,
-        }
-    }
-}
-
-impl<S> Drop for Lease<S> {
-    fn drop(&mut self) {
-        if self.owns {
-            self.progress.end(&self.node.load);
-        }
-    }
-}
-
-impl<S> fmt::Debug for Lease<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease")
-            .field("id", self.node.id())
-            .field("progress", &self.progress)
-            .finish_non_exhaustive()
-    }
+    guard: LeaseGuard,
+    payload: PhantomData<fn() -> S>,
 }
 
 /// A [`Lease`] without the endpoint's service: keeps its request in flight until it is dropped.
@@ -129,11 +40,70 @@ impl<S> fmt::Debug for Lease<S> {
 /// One type for all services, so that a response body can hold it without naming them.
 #[must_use = "dropping the guard ends the request"]
 pub struct LeaseGuard {
-    node: Arc<dyn Counted>,
-    progress: Progress,
+    node: Arc<Node>,
+    /// When the request was picked, if it is timed.
+    begun: Option<Nanos>,
+    answered: bool,
+    outcome: Option<Outcome>,
+}
+
+impl<S: 'static> Lease<S> {
+    /// Of a request on a node of a `Cluster<S>`.
+    pub(super) fn of(guard: LeaseGuard) -> Self {
+        Self { guard, payload: PhantomData }
+    }
+
+    /// The payload of the endpoint: its service, or whatever the connect closure made.
+    #[must_use]
+    pub fn service(&self) -> &S {
+        let payload = self.guard.node.payload.downcast_ref();
+        payload.expect("a Cluster<S> puts nothing but S into its nodes")
+    }
+
+    /// Who was picked.
+    #[must_use]
+    pub fn id(&self) -> &EndpointId {
+        self.guard.id()
+    }
+
+    /// The endpoint's description, as it is now.
+    #[must_use]
+    pub fn endpoint(&self) -> Endpoint {
+        self.guard.node.endpoint()
+    }
+
+    /// Says what was learnt of the endpoint. The first report counts, except that a failure
+    /// (a body that breaks off) takes the place of an earlier success.
+    ///
+    /// If the request is timed (see [`Cluster::pick`](super::Cluster::pick)), this is also the
+    /// moment of its answer.
+    pub fn report(&mut self, outcome: Outcome) {
+        self.guard.report(outcome);
+    }
+
+    /// As [`report`](Self::report), with the moment given.
+    pub fn report_at(&mut self, outcome: Outcome, now: Instant) {
+        self.guard.report_at(outcome, || now);
+    }
+
+    /// Gives up the service and keeps the request in flight: what a response body holds.
+    pub fn into_guard(self) -> LeaseGuard {
+        self.guard
+    }
+}
+
+impl<S> fmt::Debug for Lease<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Lease").field(&self.guard).finish()
+    }
 }
 
 impl LeaseGuard {
+    /// Takes over the request that the caller has counted in on `node`.
+    pub(super) fn new(node: Arc<Node>, begun: Option<Nanos>) -> Self {
+        Self { node, begun, answered: false, outcome: None }
+    }
+
     /// Who was picked.
     #[must_use]
     pub fn id(&self) -> &EndpointId {
@@ -142,24 +112,63 @@ impl LeaseGuard {
 
     /// As [`Lease::report`].
     pub fn report(&mut self, outcome: Outcome) {
-        let now = self.progress.begun.map(|_| clock::now());
-        self.progress.report(&*self.node, outcome, now);
+        self.report_at(outcome, clock::now);
     }
 
     /// The response head has arrived and is no failure: the latency is known, the outcome not yet.
     pub(crate) fn answered(&mut self) {
-        if let Some(begun) = self.progress.begun {
-            let now = self.node.nanos(clock::now());
-            if self.progress.answer(&*self.node, now) {
-                self.node.load().sample(begun, now);
-            }
+        if let Some(begun) = self.begun {
+            self.answer(begun, self.node.nanos(clock::now()));
         }
+    }
+
+    fn report_at(&mut self, outcome: Outcome, now: impl FnOnce() -> Instant) {
+        let failed = matches!(outcome, Outcome::Failure(_));
+        match self.outcome {
+            None => {}
+            Some(before @ Outcome::Success) if failed => self.node.tally.retract(before),
+            Some(_) => return,
+        }
+        self.outcome = Some(outcome);
+        self.node.tally.count(outcome);
+        let Some(begun) = self.begun else {
+            return;
+        };
+        if !failed && self.answered {
+            return;
+        }
+        let now = self.node.nanos(now());
+        if failed {
+            self.end_wait(now);
+            self.node.load.penalize(begun, now);
+        } else {
+            self.answer(begun, now);
+        }
+    }
+
+    /// Records the latency of the first answer.
+    fn answer(&mut self, begun: Nanos, now: Nanos) {
+        if self.end_wait(now) {
+            self.node.load.sample(begun, now);
+        }
+    }
+
+    /// The endpoint owes this request no answer any more; false if it did not before.
+    fn end_wait(&mut self, now: Nanos) -> bool {
+        let first = !std::mem::replace(&mut self.answered, true);
+        if first {
+            self.node.load.answered(now);
+        }
+        first
     }
 }
 
 impl Drop for LeaseGuard {
     fn drop(&mut self) {
-        self.progress.end(self.node.load());
+        if self.begun.is_some() && !self.answered {
+            self.node.load.abandoned();
+        }
+        self.node.load.end();
     }
 }
 
@@ -167,45 +176,7 @@ impl fmt::Debug for LeaseGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LeaseGuard")
             .field("id", self.node.id())
-            .field("progress", &self.progress)
+            .field("outcome", &self.outcome)
             .finish_non_exhaustive()
-    }
-}
-
-impl Progress {
-    fn report(&mut self, node: &dyn Counted, outcome: Outcome, now: Option<Instant>) {
-        let failed = matches!(outcome, Outcome::Failure(_));
-        match self.outcome {
-            None => {}
-            Some(before @ Outcome::Success) if failed => node.tally().retract(before),
-            Some(_) => return,
-        }
-        self.outcome = Some(outcome);
-        node.tally().count(outcome);
-        if let (Some(begun), Some(now)) = (self.begun, now) {
-            let now = node.nanos(now);
-            let first = self.answer(node, now);
-            if failed {
-                node.load().penalize(begun, now);
-            } else if first {
-                node.load().sample(begun, now);
-            }
-        }
-    }
-
-    /// Marks the request as answered; false if it was already.
-    fn answer(&mut self, node: &dyn Counted, now: Nanos) -> bool {
-        let first = !std::mem::replace(&mut self.answered, true);
-        if first {
-            node.load().answered(now);
-        }
-        first
-    }
-
-    fn end(&self, load: &crate::load::Load) {
-        if self.begun.is_some() && !self.answered {
-            load.abandoned();
-        }
-        load.end();
     }
 }

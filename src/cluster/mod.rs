@@ -53,24 +53,19 @@ mod driver;
 mod follow;
 mod lease;
 mod membership;
-mod node;
+mod shared;
 mod snapshot;
 mod status;
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::watch;
-
 use crate::error::Error;
-use crate::event::{Bus, Event, Events};
-use crate::load::Nanos;
-use crate::random::Source as Random;
-use crate::sync::{Mutex, Published};
+use crate::event::Events;
 
-use self::builder::Connect;
-use self::control::Control;
-use self::snapshot::{Picked, Snapshot};
+use self::shared::Shared;
 
 pub(crate) use self::control::check;
 
@@ -84,27 +79,8 @@ pub use self::status::{ClusterStatus, EndpointStatus, State};
 ///
 /// A handle: clones are the same cluster. See the [module](self) for how it works.
 pub struct Cluster<S> {
-    shared: Arc<Shared<S>>,
-}
-
-struct Shared<S> {
-    name: Arc<str>,
-    published: Published<Snapshot<S>>,
-    control: Mutex<Control<S>>,
-    connect: Option<Connect<S>>,
-    random: Random,
-    epoch: Instant,
-    /// The number of snapshots so far; wakes who waits for an endpoint.
-    version: watch::Sender<u64>,
-    bus: Bus,
-}
-
-impl<S> Clone for Cluster<S> {
-    fn clone(&self) -> Self {
-        Self {
-            shared: Arc::clone(&self.shared),
-        }
-    }
+    shared: Arc<Shared>,
+    payload: PhantomData<fn() -> S>,
 }
 
 impl Cluster<()> {
@@ -169,39 +145,27 @@ impl<S: Send + Sync + 'static> Cluster<S> {
     }
 
     fn lease(&self, context: &Context, now: Option<Instant>) -> Result<Lease<S>, Error> {
-        loop {
-            let snapshot = self.shared.published.load();
-            let now = now.or_else(|| snapshot.cost.needs_clock().then(clock::now));
-            let now = now.map(|now| self.shared.nanos(now));
-            let random = self.shared.random.next();
-            let node = match snapshot.pick(context, now.unwrap_or(0), random)? {
-                Picked::Endpoint(node) => node,
-                Picked::Fault(node, reason) => {
-                    self.shared.tell_fault(reason);
-                    node
-                }
-                Picked::Unprepared(subset) => {
-                    self.prepare(subset);
-                    continue;
-                }
-            };
-            let begun = node.load.begin(now);
-            begun.map_err(|in_flight| Error::overloaded(node.id().clone(), in_flight))?;
-            return Ok(Lease::new(Arc::clone(node), now));
-        }
+        self.shared.pick(context, now).map(Lease::of)
     }
 }
 
-impl<S> Shared<S> {
-    fn nanos(&self, now: Instant) -> Nanos {
-        node::since(self.epoch, now)
+impl<S> Cluster<S> {
+    fn of(shared: Arc<Shared>) -> Self {
+        Self { shared, payload: PhantomData }
     }
+}
 
-    fn tell_fault(&self, reason: String) {
-        let policy = self.control.lock().policy().name().into();
-        self.bus.send(Event::PolicyFailed {
-            policy,
-            reason: reason.into(),
-        });
+impl<S> Clone for Cluster<S> {
+    fn clone(&self) -> Self {
+        Self::of(Arc::clone(&self.shared))
+    }
+}
+
+impl<S> fmt::Debug for Cluster<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("name", &self.shared.name)
+            .field("endpoints", &self.shared.published.load().members.len())
+            .finish_non_exhaustive()
     }
 }

@@ -1,30 +1,24 @@
 //! What picks read: one immutable value, replaced whole.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::context::Context;
-use super::node::Node;
-use crate::endpoint::{Endpoint, EndpointId, Subset};
+use crate::endpoint::{EndpointId, Member, Node, Subset};
 use crate::error::{Census, Error};
-use crate::load::{Cost, Load, Nanos};
-use crate::policy::{Candidates, Live, Pick};
-use crate::random::{Draws, below};
+use crate::load::Measure;
+use crate::policy::{Candidates, Moment, Pick};
+use crate::random::below;
 
 /// The endpoints, and a picker for every group of them that a request may ask for.
-pub(crate) struct Snapshot<S> {
+pub(crate) struct Snapshot {
     /// All present endpoints, ordered by id.
-    pub(super) members: Box<[Member<S>]>,
+    pub(super) members: Box<[Member]>,
     pub(super) everyone: Group,
     pub(super) subsets: Box<[(Subset, Group)]>,
-    pub(super) cost: Cost,
-}
-
-/// An endpoint as it was described when the snapshot was built, and its live part.
-pub(crate) struct Member<S> {
-    pub(super) endpoint: Endpoint,
-    pub(super) node: Arc<Node<S>>,
+    pub(super) measure: Measure,
 }
 
 /// The endpoints of one subset, or all of them, by tier.
@@ -45,153 +39,139 @@ pub(crate) struct Tier {
     pub(super) faulty: AtomicBool,
 }
 
-/// What a pick found, beside an endpoint.
-pub(crate) enum Picked<'a, S> {
-    Endpoint(&'a Arc<Node<S>>),
-    /// The policy's fault, told for the first time; an endpoint was found all the same.
-    Fault(&'a Arc<Node<S>>, String),
+/// Why a snapshot has no endpoint for a request.
+pub(crate) enum Miss<'a> {
+    /// There is none.
+    NoEndpoint(Error),
     /// The subset is not among those prepared.
     Unprepared(&'a Subset),
 }
 
-impl<S> Snapshot<S> {
-    /// Chooses the endpoint for a request. Counts nothing yet.
+impl Snapshot {
+    /// Chooses the endpoint for a request. Counts nothing yet. A fault of the policy is told to
+    /// `tell` once per tier; an endpoint is found all the same.
     pub(crate) fn pick<'a>(
         &'a self,
         context: &'a Context,
-        now: Nanos,
-        random: u64,
-    ) -> Result<Picked<'a, S>, Error> {
-        if let Some(preferred) = self.preferred(context) {
-            return Ok(Picked::Endpoint(preferred));
+        moment: &'a Moment<'a>,
+        tell: &dyn Fn(String),
+    ) -> Result<&'a Arc<Node>, Miss<'a>> {
+        if let Some(preferred) = &context.prefer {
+            if let Some(node) = self.preferred(preferred, context) {
+                return Ok(node);
+            }
         }
         let group = match &context.subset {
             None => &self.everyone,
-            Some(subset) => match self.group(subset) {
-                Some(group) => group,
-                None => return Ok(Picked::Unprepared(subset)),
-            },
+            Some(subset) => self.group(subset).ok_or(Miss::Unprepared(subset))?,
         };
-        let picked = group
-            .tiers
-            .iter()
-            .find_map(|tier| self.pick_in(tier, context, now, random));
-        picked.ok_or_else(|| Error::no_endpoint(self.census(group, context)))
+        for tier in &group.tiers {
+            if let Some(node) = self.pick_in(tier, context, moment, tell) {
+                return Ok(node);
+            }
+        }
+        Err(self.no_endpoint(group, context))
     }
 
     pub(crate) fn is_available(&self) -> bool {
         !self.everyone.tiers.is_empty()
     }
 
-    pub(crate) fn find(&self, id: &EndpointId) -> Option<&Member<S>> {
-        let place = self
-            .members
-            .binary_search_by(|member| member.endpoint.id().cmp(id))
-            .ok()?;
+    pub(crate) fn find(&self, id: &EndpointId) -> Option<&Member> {
+        let place = self.members.binary_search_by(|member| member.endpoint.id().cmp(id)).ok()?;
         self.members.get(place)
     }
 
     pub(super) fn group(&self, subset: &Subset) -> Option<&Group> {
-        self.subsets
-            .iter()
-            .find(|(prepared, _)| prepared == subset)
-            .map(|(_, group)| group)
+        self.subsets.iter().find(|(prepared, _)| prepared == subset).map(|(_, group)| group)
     }
 
-    fn preferred(&self, context: &Context) -> Option<&Arc<Node<S>>> {
-        let member = self.find(context.prefer.as_ref()?)?;
-        let inside = context
-            .subset
-            .as_ref()
-            .is_none_or(|subset| subset.contains(&member.endpoint));
-        let allowed = inside && !context.exclude.contains(member.endpoint.id());
+    #[cold]
+    fn preferred(&self, id: &EndpointId, context: &Context) -> Option<&Arc<Node>> {
+        let member = self.find(id)?;
+        let inside = context.subset.as_ref().is_none_or(|subset| subset.contains(&member.endpoint));
+        let allowed = inside && !context.exclude.contains(id);
         allowed.then_some(&member.node)
     }
 
     fn pick_in<'a>(
         &'a self,
         tier: &'a Tier,
-        context: &Context,
-        now: Nanos,
-        random: u64,
-    ) -> Option<Picked<'a, S>> {
-        let view = View {
-            members: &self.members,
-            places: tier.places.as_deref(),
-        };
-        let candidates = Candidates {
-            live: &view,
-            len: view.len(),
-            cost: self.cost,
-            now,
-            hash: context.hash,
-            exclude: &context.exclude,
-            draws: Draws::new(random),
-        };
-        let reason = match catch_unwind(AssertUnwindSafe(|| tier.picker.pick(&candidates))) {
-            Ok(None) => return None,
+        context: &'a Context,
+        moment: &'a Moment<'a>,
+        tell: &dyn Fn(String),
+    ) -> Option<&'a Arc<Node>> {
+        let candidates = tier.candidates(&self.members, context, moment);
+        let fault = match catch_unwind(AssertUnwindSafe(|| tier.picker.pick(&candidates))) {
             Ok(Some(index)) if index < candidates.len() && candidates.allows(index) => {
-                return Some(Picked::Endpoint(&view.member(index).node));
+                return Some(&candidates.member(index).node);
             }
-            Ok(Some(index)) => format!("index {index} of {} is not allowed", candidates.len()),
-            Err(panic) => Error::panicked("pick", &*panic).to_string(),
+            Ok(None) => return None,
+            Ok(Some(index)) => Fault::Index(index),
+            Err(panic) => Fault::Panic(panic),
         };
-        let node = &view.member(any_allowed(&candidates)?).node;
-        if tier.faulty.swap(true, Ordering::Relaxed) {
-            return Some(Picked::Endpoint(node));
-        }
-        Some(Picked::Fault(node, reason))
+        tier.make_do(&candidates, fault, tell)
     }
 
-    fn census(&self, group: &Group, context: &Context) -> Census {
+    #[cold]
+    fn no_endpoint<'a>(&self, group: &Group, context: &Context) -> Miss<'a> {
+        let excludes = |place: &usize| context.exclude.contains(self.members[*place].endpoint.id());
         let tiers = group.tiers.iter();
-        let excluded = tiers
-            .flat_map(|tier| {
-                let view = View {
-                    members: &self.members,
-                    places: tier.places.as_deref(),
-                };
-                (0..view.len()).map(move |index| view.member(index).endpoint.id())
-            })
-            .filter(|id| context.exclude.contains(id))
-            .count();
-        Census {
-            excluded,
-            ..group.census
+        let excluded = tiers.map(|tier| tier.places(self.members.len()).filter(excludes).count());
+        Miss::NoEndpoint(Error::no_endpoint(Census { excluded: excluded.sum(), ..group.census }))
+    }
+}
+
+impl Tier {
+    fn candidates<'a>(
+        &'a self,
+        members: &'a [Member],
+        context: &'a Context,
+        moment: &'a Moment<'a>,
+    ) -> Candidates<'a> {
+        let places = self.places.as_deref();
+        Candidates::new(members, places, context.hash, &context.exclude, moment)
+    }
+
+    /// Serves although the policy is at fault, which is told the first time.
+    #[cold]
+    fn make_do<'a>(
+        &self,
+        candidates: &Candidates<'a>,
+        fault: Fault,
+        tell: &dyn Fn(String),
+    ) -> Option<&'a Arc<Node>> {
+        if !self.faulty.swap(true, Ordering::Relaxed) {
+            tell(fault.to_string());
         }
+        Some(&candidates.member(any_allowed(candidates)?).node)
+    }
+
+    /// The places of the tier's endpoints among so many members.
+    fn places(&self, members: usize) -> impl Iterator<Item = usize> + '_ {
+        let some = self.places.iter().flatten().map(|place| *place as usize);
+        let all = if self.places.is_none() { members } else { 0 };
+        (0..all).chain(some)
     }
 }
 
-/// The members of one tier, as its picker counts them.
-struct View<'a, S> {
-    members: &'a [Member<S>],
-    places: Option<&'a [u32]>,
+/// What a policy's picker did wrong.
+enum Fault {
+    Index(usize),
+    Panic(Box<dyn std::any::Any + Send>),
 }
 
-impl<'a, S> View<'a, S> {
-    fn len(&self) -> usize {
-        self.places.map_or(self.members.len(), <[u32]>::len)
-    }
-
-    fn member(&self, index: usize) -> &'a Member<S> {
-        &self.members[self.places.map_or(index, |places| places[index] as usize)]
-    }
-}
-
-impl<S> Live for View<'_, S> {
-    fn load(&self, index: usize) -> &Load {
-        &self.member(index).node.load
-    }
-
-    fn id(&self, index: usize) -> &EndpointId {
-        self.member(index).endpoint.id()
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Index(index) => write!(f, "picked index {index}, which is not allowed"),
+            Self::Panic(panic) => Error::panicked("pick", &**panic).fmt(f),
+        }
     }
 }
 
 /// What serves while the policy is at fault: any allowed endpoint, from a random place on.
 fn any_allowed(candidates: &Candidates<'_>) -> Option<usize> {
     let start = below((candidates.random() >> 32) as u32, candidates.len());
-    (start..candidates.len())
-        .chain(0..start)
-        .find(|&index| candidates.allows(index))
+    (start..candidates.len()).chain(0..start).find(|&index| candidates.allows(index))
 }

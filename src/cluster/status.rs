@@ -52,7 +52,7 @@ pub enum State {
     Drain,
 }
 
-impl<S: Send + Sync + 'static> Cluster<S> {
+impl<S> Cluster<S> {
     /// What the cluster knows of itself now. Counters of different endpoints are read one after
     /// the other.
     #[must_use]
@@ -85,10 +85,6 @@ impl<S: Send + Sync + 'static> Cluster<S> {
                 latency: load.latency(now).map(Duration::from_secs_f64),
             }
         });
-        ClusterStatus {
-            name: self.shared.name.to_string(),
-            policy,
-            endpoints: endpoints.collect(),
-        }
+        ClusterStatus { name: self.shared.name.to_string(), policy, endpoints: endpoints.collect() }
     }
 }

@@ -107,9 +107,7 @@ impl ClusterConfig {
     /// the list, and the value.
     pub fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
         let endpoint = |(place, config): (usize, &EndpointConfig)| {
-            config
-                .endpoint()
-                .map_err(|error| error.within(&format!("endpoints[{place}]")))
+            config.endpoint().map_err(|error| error.within(&format!("endpoints[{place}]")))
         };
         let endpoints = self.endpoints.iter().enumerate().map(endpoint);
         let endpoints: Vec<Endpoint> = endpoints.collect::<Result<_, _>>()?;
@@ -156,11 +154,7 @@ impl ClusterConfig {
         match self.cost.as_deref() {
             None | Some("in_flight") => Ok(Cost::InFlight),
             Some("peak_ewma") => Ok(Cost::PeakEwma(PeakEwma::new())),
-            Some(other) => Err(Error::config(
-                "cost",
-                other,
-                "is none of in_flight, peak_ewma",
-            )),
+            Some(other) => Err(Error::config("cost", other, "is none of in_flight, peak_ewma")),
         }
     }
 }

@@ -42,28 +42,18 @@ impl Address {
         if rest.contains('@') {
             return Err(refuse("has a user name, which an address cannot carry"));
         }
-        let (host, port) = rest
-            .rsplit_once(':')
-            .ok_or_else(|| refuse("has no port: write host:port"))?;
+        let (host, port) =
+            rest.rsplit_once(':').ok_or_else(|| refuse("has no port: write host:port"))?;
         let port = parse_port(port).ok_or_else(|| refuse("has no valid port"))?;
         check_host(host).map_err(refuse)?;
-        let authority = rest
-            .parse()
-            .map_err(|_| refuse("is not a valid host and port"))?;
-        Ok(Self {
-            scheme,
-            authority,
-            port,
-        })
+        let authority = rest.parse().map_err(|_| refuse("is not a valid host and port"))?;
+        Ok(Self { scheme, authority, port })
     }
 
     /// The host name or IP address, an IPv6 address without its brackets.
     #[must_use]
     pub fn host(&self) -> &str {
-        self.authority
-            .host()
-            .trim_start_matches('[')
-            .trim_end_matches(']')
+        self.authority.host().trim_start_matches('[').trim_end_matches(']')
     }
 
     /// The port, 1 to 65535.
@@ -98,11 +88,7 @@ impl From<SocketAddr> for Address {
         let address = SocketAddr::new(address.ip(), address.port());
         let authority = Authority::try_from(address.to_string())
             .expect("an IP address and a port are a valid authority");
-        Self {
-            scheme: None,
-            authority,
-            port: address.port(),
-        }
+        Self { scheme: None, authority, port: address.port() }
     }
 }
 
@@ -130,10 +116,7 @@ fn parse_port(text: &str) -> Option<u16> {
 /// A host is an IPv6 address in brackets, or a name or IPv4 address of the letters that DNS and
 /// service discovery use.
 fn check_host(host: &str) -> Result<(), &'static str> {
-    if let Some(inner) = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
+    if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return inner
             .parse::<Ipv6Addr>()
             .map(drop)
@@ -168,12 +151,7 @@ mod tests {
             "https://web-1.eu_west.test:65535",
             "localhost:9001",
         ] {
-            assert_eq!(
-                Address::parse(text)
-                    .map(|address| address.to_string())
-                    .unwrap(),
-                text
-            );
+            assert_eq!(Address::parse(text).map(|address| address.to_string()).unwrap(), text);
         }
     }
 

@@ -17,9 +17,7 @@ impl Labels {
 
     /// All labels, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// Whether there is no label.
@@ -66,20 +64,13 @@ impl Subset {
         K: Into<String>,
         V: Into<String>,
     {
-        Self(Arc::new(
-            labels
-                .into_iter()
-                .map(|(key, value)| (key.into(), value.into()))
-                .collect(),
-        ))
+        Self(Arc::new(labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect()))
     }
 
     /// Whether `endpoint` belongs to the subset.
     #[must_use]
     pub fn contains(&self, endpoint: &super::Endpoint) -> bool {
-        self.0
-            .iter()
-            .all(|(key, value)| endpoint.labels().get(key) == Some(value))
+        self.0.iter().all(|(key, value)| endpoint.labels().get(key) == Some(value))
     }
 }
 
@@ -107,10 +98,7 @@ pub struct Locality {
 impl Locality {
     /// A zone of a region; either may be empty where it is not known.
     pub fn new(region: impl Into<String>, zone: impl Into<String>) -> Self {
-        Self {
-            region: region.into(),
-            zone: zone.into(),
-        }
+        Self { region: region.into(), zone: zone.into() }
     }
 
     /// The region, for example a cloud's `eu-west-1`.

@@ -25,8 +25,8 @@
 //! ```
 
 mod address;
-mod id;
 mod labels;
+mod node;
 mod weight;
 
 use std::fmt;
@@ -35,9 +35,11 @@ use std::sync::Arc;
 use crate::error::Error;
 
 pub use self::address::Address;
-pub use self::id::EndpointId;
 pub use self::labels::{Labels, Locality, Subset};
 pub use self::weight::Weight;
+
+pub(crate) use self::node::{Member, Node, Payload, since};
+pub use crate::id::EndpointId;
 
 /// An address to send requests to, its identity, and the facts that steer picks.
 ///
@@ -73,7 +75,7 @@ impl Endpoint {
     /// ```
     pub fn new(address: impl AsRef<str>) -> Result<Self, Error> {
         let address = Address::parse(address.as_ref())?;
-        let id = EndpointId::new(address.to_string())?;
+        let id = EndpointId::unchecked(&address.to_string());
         Ok(Self(Arc::new(Description {
             id,
             address,
@@ -208,7 +210,7 @@ impl From<std::net::SocketAddr> for Endpoint {
     fn from(address: std::net::SocketAddr) -> Self {
         let address = Address::from(address);
         Self(Arc::new(Description {
-            id: EndpointId::from_address(&address),
+            id: EndpointId::unchecked(&address.to_string()),
             address,
             weight: Weight::default(),
             priority: 0,

@@ -43,9 +43,12 @@ pub enum Cost {
 }
 
 impl Cost {
-    /// Whether picks have to read a clock.
-    pub(crate) fn needs_clock(self) -> bool {
-        matches!(self, Self::PeakEwma(_))
+    /// What picks have to read.
+    pub(crate) fn measure(self) -> Measure {
+        match self {
+            Self::InFlight => Measure::InFlight,
+            Self::PeakEwma(_) => Measure::Latency,
+        }
     }
 
     /// How latencies are averaged, be it for picks or for statistics only.
@@ -55,6 +58,14 @@ impl Cost {
             Self::PeakEwma(parameters) => parameters,
         }
     }
+}
+
+/// A [`Cost`] without its parameters, which the endpoints know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    InFlight,
+    /// Needs a clock.
+    Latency,
 }
 
 /// A moment, in nanoseconds since the cluster was built.
@@ -116,8 +127,7 @@ impl Load {
 
     /// Records that an answer took the time from `since` to `now`.
     pub(crate) fn sample(&self, since: Nanos, now: Nanos) {
-        self.latency
-            .record(self.parameters, now.saturating_sub(since), now);
+        self.latency.record(self.parameters, now.saturating_sub(since), now);
     }
 
     /// Records a failure after the time from `since` to `now`, which counts for the penalty at least.
@@ -147,11 +157,18 @@ impl Load {
 
     /// What one more request costs here, finite and not negative. Only comparable between
     /// endpoints of one cluster.
-    pub(crate) fn cost(&self, cost: Cost, now: Nanos) -> f64 {
-        let in_flight = f64::from(self.in_flight());
-        if cost == Cost::InFlight {
-            return in_flight;
+    #[inline]
+    pub(crate) fn cost(&self, measure: Measure, now: Nanos) -> f64 {
+        match measure {
+            Measure::InFlight => f64::from(self.in_flight()),
+            Measure::Latency => self.latency_cost(now),
         }
+    }
+
+    /// Kept out of line, so that the usual cost stays a handful of instructions where it is read.
+    #[inline(never)]
+    fn latency_cost(&self, now: Nanos) -> f64 {
+        let in_flight = f64::from(self.in_flight());
         let unanswered = self.unanswered.load(Ordering::Relaxed);
         match self.latency(now) {
             // Never measured: free for one request, which measures it; then dearer than anything
@@ -177,7 +194,7 @@ mod tests {
     use super::*;
 
     const SECOND: Nanos = 1_000_000_000;
-    const COST: Cost = Cost::PeakEwma(PeakEwma::new());
+    const COST: Measure = Measure::Latency;
 
     #[test]
     fn unmeasured_endpoint_is_free_for_one_request_only() {

@@ -41,10 +41,7 @@ impl PeakEwma {
     /// Decay 10 s (Finagle's and linkerd2's default), penalty 5 s (linkerd2-proxy#4537).
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            decay: Duration::from_secs(10),
-            penalty: Duration::from_secs(5),
-        }
+        Self { decay: Duration::from_secs(10), penalty: Duration::from_secs(5) }
     }
 
     /// Sets the time in which an old latency loses all but 1/e of its weight, 1 ms to 1 h;
@@ -93,21 +90,19 @@ impl Latency {
     pub(super) fn record(&self, parameters: PeakEwma, took: Nanos, now: Nanos) {
         let sample = (took as f64 / 1e9).clamp(SHORTEST, LONGEST);
         let tick = parameters.tick(now);
-        let _ = self
-            .0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| {
-                let Some((estimate, stamp)) = unpack(old) else {
-                    return Some(pack(sample, tick));
-                };
-                let keep = kept(stamp, tick);
-                if sample >= estimate * keep {
-                    Some(pack(sample, tick))
-                } else if keep < 1.0 {
-                    Some(pack(estimate * keep + sample * (1.0 - keep), tick))
-                } else {
-                    None
-                }
-            });
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| {
+            let Some((estimate, stamp)) = unpack(old) else {
+                return Some(pack(sample, tick));
+            };
+            let keep = kept(stamp, tick);
+            if sample >= estimate * keep {
+                Some(pack(sample, tick))
+            } else if keep < 1.0 {
+                Some(pack(estimate * keep + sample * (1.0 - keep), tick))
+            } else {
+                None
+            }
+        });
     }
 
     /// The estimate at `now` in seconds.
@@ -204,10 +199,7 @@ mod tests {
                     latency.record(parameters, parameters.penalize(took), now);
                     latency.record(parameters, took, now);
                     let estimate = latency.at(parameters, now).unwrap();
-                    assert!(
-                        (SHORTEST * 0.99..=LONGEST).contains(&estimate),
-                        "{estimate}"
-                    );
+                    assert!((SHORTEST * 0.99..=LONGEST).contains(&estimate), "{estimate}");
                 }
             }
         }

@@ -1,14 +1,8 @@
 use std::fmt;
 
-use crate::endpoint::EndpointId;
-use crate::load::{Cost, Load, Nanos};
-use crate::random::Draws;
-
-/// Access to the live measurements of the endpoints that a picker was built for.
-pub(crate) trait Live {
-    fn load(&self, index: usize) -> &Load;
-    fn id(&self, index: usize) -> &EndpointId;
-}
+use crate::endpoint::{EndpointId, Member};
+use crate::load::{Measure, Nanos};
+use crate::random::Source;
 
 /// The endpoints among which to pick, as one request sees them: live costs, and which of them the
 /// request allows.
@@ -16,53 +10,81 @@ pub(crate) trait Live {
 /// Indexes are those of [`Build::endpoints`](super::Build::endpoints). An index of `len` or more
 /// panics, as with a slice; the cluster contains it.
 pub struct Candidates<'a> {
-    pub(crate) live: &'a dyn Live,
-    pub(crate) len: usize,
-    pub(crate) cost: Cost,
-    pub(crate) now: Nanos,
-    pub(crate) hash: Option<u64>,
-    pub(crate) exclude: &'a [EndpointId],
-    pub(crate) draws: Draws,
+    members: &'a [Member],
+    /// Which member each index means; `None` if they are all the members in their order, which
+    /// saves the usual pick a step.
+    places: Option<&'a [u32]>,
+    hash: Option<u64>,
+    exclude: &'a [EndpointId],
+    moment: &'a Moment<'a>,
 }
 
-impl Candidates<'_> {
+/// What does not depend on the endpoints of one pick.
+pub(crate) struct Moment<'a> {
+    pub(crate) measure: Measure,
+    pub(crate) now: Nanos,
+    pub(crate) random: &'a Source,
+}
+
+impl<'a> Candidates<'a> {
+    #[inline]
+    pub(crate) fn new(
+        members: &'a [Member],
+        places: Option<&'a [u32]>,
+        hash: Option<u64>,
+        exclude: &'a [EndpointId],
+        moment: &'a Moment<'a>,
+    ) -> Self {
+        Self { members, places, hash, exclude, moment }
+    }
+
+    #[inline]
+    pub(crate) fn member(&self, index: usize) -> &'a Member {
+        &self.members[self.places.map_or(index, |places| places[index] as usize)]
+    }
+
     /// How many there are; never 0.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "candidates are never empty")]
+    #[inline]
     pub fn len(&self) -> usize {
-        self.len
+        self.places.map_or(self.members.len(), <[u32]>::len)
     }
 
-    /// What the endpoint costs now, by the cluster's [`Cost`]: finite and not negative.
+    /// What the endpoint costs now, by the cluster's [`Cost`](crate::load::Cost): finite and not negative.
     #[must_use]
+    #[inline]
     pub fn cost(&self, index: usize) -> f64 {
-        self.live.load(index).cost(self.cost, self.now)
+        self.member(index).node.load.cost(self.moment.measure, self.moment.now)
     }
 
-    /// What the endpoint will cost once it has this request too: for [`Cost::InFlight`] one more
-    /// than [`cost`](Self::cost), while [`Cost::PeakEwma`] has counted it already.
+    /// What the endpoint will cost once it has this request too: one more than
+    /// [`cost`](Self::cost) if that is the number in flight, while a latency cost has counted it
+    /// already.
     #[must_use]
     pub fn next_cost(&self, index: usize) -> f64 {
-        match self.cost {
-            Cost::InFlight => self.cost(index) + 1.0,
-            Cost::PeakEwma(_) => self.cost(index),
+        match self.moment.measure {
+            Measure::InFlight => self.cost(index) + 1.0,
+            Measure::Latency => self.cost(index),
         }
     }
 
     /// The requests in flight on the endpoint.
     #[must_use]
+    #[inline]
     pub fn in_flight(&self, index: usize) -> u32 {
-        self.live.load(index).in_flight()
+        self.member(index).node.load.in_flight()
     }
 
     /// Who the endpoint is.
     #[must_use]
     pub fn id(&self, index: usize) -> &EndpointId {
-        self.live.id(index)
+        self.member(index).endpoint.id()
     }
 
     /// Whether the request may go to the endpoint.
     #[must_use]
+    #[inline]
     pub fn allows(&self, index: usize) -> bool {
         self.exclude.is_empty() || !self.exclude.contains(self.id(index))
     }
@@ -70,6 +92,7 @@ impl Candidates<'_> {
     /// Whether there may be endpoints that the request does not allow. While there are none, a
     /// policy need not ask [`allows`](Self::allows).
     #[must_use]
+    #[inline]
     pub fn is_restricted(&self) -> bool {
         !self.exclude.is_empty()
     }
@@ -83,16 +106,17 @@ impl Candidates<'_> {
     /// A random number, uniform over all of `u64`, another one at every call. With a seeded
     /// cluster the numbers repeat from run to run.
     #[must_use]
+    #[inline]
     pub fn random(&self) -> u64 {
-        self.draws.next()
+        self.moment.random.next()
     }
 }
 
 impl fmt::Debug for Candidates<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Candidates")
-            .field("len", &self.len)
-            .field("cost", &self.cost)
+            .field("len", &self.len())
+            .field("measure", &self.moment.measure)
             .field("hash", &self.hash)
             .field("exclude", &self.exclude)
             .finish_non_exhaustive()

@@ -75,7 +75,7 @@ pub use self::p2c::P2c;
 pub use self::random::Random;
 pub use self::round_robin::RoundRobin;
 
-pub(crate) use self::candidates::Live;
+pub(crate) use self::candidates::Moment;
 
 /// Makes a [`Pick`] for every set of endpoints.
 ///
@@ -142,11 +142,7 @@ pub fn by_name(name: &str) -> Result<Arc<dyn Policy>, Error> {
     ];
     let names: Vec<&str> = known.iter().map(|policy| policy.name()).collect();
     let unknown = || Error::config("policy", name, format!("is none of {}", names.join(", ")));
-    known
-        .iter()
-        .find(|policy| policy.name() == name)
-        .cloned()
-        .ok_or_else(unknown)
+    known.iter().find(|policy| policy.name() == name).cloned().ok_or_else(unknown)
 }
 
 impl<P: Policy + ?Sized> Policy for Arc<P> {

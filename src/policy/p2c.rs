@@ -93,20 +93,19 @@ impl Pick for OfMany {
                 break;
             };
             drawn[count] = index;
-            best = best
-                .map(|best| cheaper(&self.wheel, candidates, best, index))
-                .or(Some(index));
+            best = best.map(|best| cheaper(&self.wheel, candidates, best, index)).or(Some(index));
         }
         best
     }
 }
 
+#[inline(always)]
 fn cheaper(wheel: &Wheel, candidates: &Candidates<'_>, first: usize, second: usize) -> usize {
-    let price = |index, other| candidates.cost(index) * wheel.weight(other);
-    // Multiplied across, so that nothing is divided.
-    if price(second, first) < price(first, second) {
-        second
-    } else {
-        first
-    }
+    let (one, other) = (candidates.cost(first), candidates.cost(second));
+    let better = match wheel {
+        Wheel::Equal(_) => other < one,
+        // Multiplied across, so that nothing is divided.
+        Wheel::Weighted(_) => other * wheel.weight(first) < one * wheel.weight(second),
+    };
+    if better { second } else { first }
 }

@@ -47,13 +47,7 @@ impl Policy for RoundRobin {
         let length = order.length();
         let start = ((u128::from(build.phase) * u128::from(length)) >> 64) as u64;
         let turn = AtomicU64::new(0);
-        Box::new(Turns {
-            order,
-            length,
-            start,
-            turn,
-            origin: build.phase,
-        })
+        Box::new(Turns { order, length, start, turn, origin: build.phase })
     }
 }
 
@@ -81,9 +75,7 @@ impl Pick for Turns {
             index = self.next();
         }
         let behind = index..candidates.len();
-        behind
-            .chain(0..index)
-            .find(|&index| candidates.allows(index))
+        behind.chain(0..index).find(|&index| candidates.allows(index))
     }
 
     fn phase(&self) -> u64 {
@@ -97,8 +89,7 @@ impl Pick for Turns {
 impl Turns {
     fn next(&self) -> usize {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        self.order
-            .at((self.start + turn % self.length) % self.length, self.length)
+        self.order.at((self.start + turn % self.length) % self.length, self.length)
     }
 }
 
@@ -121,10 +112,7 @@ impl Order {
                         (0..count).map(|index| segments.length(index)).collect();
                     return Self::Table(smooth::cycle(&weights));
                 }
-                Self::Strides {
-                    segments,
-                    stride: stride(length),
-                }
+                Self::Strides { segments, stride: stride(length) }
             }
         }
     }
@@ -156,8 +144,5 @@ impl Order {
 /// `length` steps meet every point of the rim once.
 fn stride(length: u64) -> u64 {
     let golden = (length as f64 * 0.618_033_988_749_894_9) as u64;
-    (1..=golden)
-        .rev()
-        .find(|step| gcd(*step, length) == 1)
-        .unwrap_or(1)
+    (1..=golden).rev().find(|step| gcd(*step, length) == 1).unwrap_or(1)
 }

@@ -27,10 +27,8 @@ mod tests {
     use super::*;
 
     fn check(weights: &[u64], expected: &str) {
-        let order: String = cycle(weights)
-            .iter()
-            .map(|&index| char::from(b'a' + index as u8))
-            .collect();
+        let order: String =
+            cycle(weights).iter().map(|&index| char::from(b'a' + index as u8)).collect();
         assert_eq!(order, expected, "{weights:?}");
     }
 

@@ -32,11 +32,7 @@ pub(super) struct Segments {
 impl Wheel {
     /// Of endpoints whose weights are not 0, as [`Policy::build`](super::Policy::build) gets them.
     pub(super) fn new(endpoints: &[&Endpoint]) -> Self {
-        let weights = || {
-            endpoints
-                .iter()
-                .map(|endpoint| u64::from(endpoint.weight().get()))
-        };
+        let weights = || endpoints.iter().map(|endpoint| u64::from(endpoint.weight().get()));
         let mut pairs = weights().zip(weights().skip(1));
         if pairs.all(|(one, next)| one == next) {
             return Self::Equal(endpoints.len());
@@ -62,11 +58,10 @@ impl Wheel {
     }
 
     /// Two different endpoints; one twice where there is no other.
+    #[inline]
     pub(super) fn draw_two(&self, candidates: &Candidates<'_>) -> Option<(usize, usize)> {
         if candidates.is_restricted() {
-            let first = self.draw_where(candidates, |_| true)?;
-            let second = self.draw_where(candidates, |index| index != first);
-            return Some((first, second.unwrap_or(first)));
+            return self.draw_two_allowed(candidates);
         }
         let draw = candidates.random();
         match self {
@@ -80,14 +75,17 @@ impl Wheel {
                 let first = segments.locate(scale(draw, segments.rim()));
                 let rest = segments.rim() - segments.length(first);
                 let point = scale(candidates.random(), rest);
-                let skip = if point >= segments.start(first) {
-                    segments.length(first)
-                } else {
-                    0
-                };
+                let skip = if point >= segments.start(first) { segments.length(first) } else { 0 };
                 Some((first, segments.locate(point + skip)))
             }
         }
+    }
+
+    #[cold]
+    fn draw_two_allowed(&self, candidates: &Candidates<'_>) -> Option<(usize, usize)> {
+        let first = self.draw_where(candidates, |_| true)?;
+        let second = self.draw_where(candidates, |index| index != first);
+        Some((first, second.unwrap_or(first)))
     }
 
     /// Any endpoint that the request allows and `wanted` does too.
@@ -163,10 +161,7 @@ impl Segments {
     pub(super) fn locate(&self, point: u64) -> usize {
         let arc = (point >> self.shift) as usize;
         let first = self.guide[arc] as usize;
-        let last = self
-            .guide
-            .get(arc + 1)
-            .map_or(self.ends.len() - 1, |last| *last as usize);
+        let last = self.guide.get(arc + 1).map_or(self.ends.len() - 1, |last| *last as usize);
         first + self.ends[first..last].partition_point(|end| *end <= point)
     }
 
@@ -182,11 +177,7 @@ impl Segments {
 
 /// The greatest common divisor; of 0 and a number it is the number.
 pub(super) fn gcd(one: u64, other: u64) -> u64 {
-    if other == 0 {
-        one
-    } else {
-        gcd(other, one % other)
-    }
+    if other == 0 { one } else { gcd(other, one % other) }
 }
 
 /// Maps a random number to `0..bound`.
@@ -205,24 +196,15 @@ mod tests {
 
     #[test]
     fn every_point_of_the_rim_lies_in_its_segment() {
-        for weights in [
-            &[1, 2][..],
-            &[5, 1, 1],
-            &[65_535, 1, 1, 1],
-            &[1, 1, 1, 900],
-            &[3, 2, 4, 4],
-        ] {
+        for weights in [&[1, 2][..], &[5, 1, 1], &[65_535, 1, 1, 1], &[1, 1, 1, 900], &[3, 2, 4, 4]]
+        {
             let segments = Segments::new(weights.iter().copied());
             let expected = weights
                 .iter()
                 .enumerate()
                 .flat_map(|(index, &weight)| std::iter::repeat_n(index, weight as usize));
             for (point, index) in expected.enumerate() {
-                assert_eq!(
-                    segments.locate(point as u64),
-                    index,
-                    "point {point} of {weights:?}"
-                );
+                assert_eq!(segments.locate(point as u64), index, "point {point} of {weights:?}");
             }
         }
     }

@@ -1,3 +1,5 @@
+//! The identity of an endpoint, apart from the endpoint: errors name it too.
+
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -5,7 +7,6 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh64::xxh64;
 
-use super::Address;
 use crate::error::Error;
 
 /// The longest id in bytes: the longest address, `https://`, a DNS name of 253 and a port, fits.
@@ -52,17 +53,10 @@ impl EndpointId {
         Ok(Self::unchecked(text))
     }
 
-    /// The id of an endpoint that has no other: an address is neither empty nor too long and has
-    /// no control characters.
-    pub(super) fn from_address(address: &Address) -> Self {
-        Self::unchecked(&address.to_string())
-    }
-
-    fn unchecked(text: &str) -> Self {
-        Self {
-            text: text.into(),
-            hash: xxh64(text.as_bytes(), 0),
-        }
+    /// Takes a text that is known to be neither empty nor too long and to have no control
+    /// characters, as an address is.
+    pub(crate) fn unchecked(text: &str) -> Self {
+        Self { text: text.into(), hash: xxh64(text.as_bytes(), 0) }
     }
 
     /// The id as it was given.

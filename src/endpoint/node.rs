@@ -1,19 +1,26 @@
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::RwLock;
 
-use crate::endpoint::{Endpoint, EndpointId};
+use super::{Endpoint, EndpointId};
 use crate::health::Outcome;
 use crate::load::{Load, Nanos, PeakEwma};
 
-/// An endpoint as it lives: its service and what was measured. Exists from its first insertion
+/// What the user keeps per endpoint, a service most often. Its type is known to the typed shell
+/// around the cluster alone, so that everything within is compiled once.
+pub(crate) type Payload = Box<dyn Any + Send + Sync>;
+
+/// An endpoint as it lives: its payload and what was measured. Exists from its first insertion
 /// until it is forgotten and its last lease is dropped.
 ///
 /// Laid out in this order, so that the load shares a cache line with the reference counts that
 /// stand before it: a pick writes to that line alone.
 #[repr(C)]
-pub(crate) struct Node<S> {
+pub(crate) struct Node {
     pub(crate) load: Load,
     pub(crate) tally: Tally,
     epoch: Instant,
@@ -21,7 +28,7 @@ pub(crate) struct Node<S> {
     /// The latest description, for who holds a lease; picks use the snapshot's.
     endpoint: RwLock<Endpoint>,
     pub(crate) added: Instant,
-    pub(crate) service: S,
+    pub(crate) payload: Payload,
 }
 
 /// Outcomes by kind. Requests that ended without one were cancelled: what is left of the requests
@@ -52,10 +59,10 @@ impl Tally {
     }
 }
 
-impl<S> Node<S> {
+impl Node {
     pub(crate) fn new(
         endpoint: Endpoint,
-        service: S,
+        payload: Payload,
         parameters: PeakEwma,
         epoch: Instant,
         now: Instant,
@@ -67,7 +74,7 @@ impl<S> Node<S> {
             id: endpoint.id().clone(),
             endpoint: RwLock::new(endpoint),
             added: now,
-            service,
+            payload,
         }
     }
 
@@ -79,36 +86,27 @@ impl<S> Node<S> {
         self.endpoint.read().clone()
     }
 
+    /// `now` as the node's measurements count it.
+    pub(crate) fn nanos(&self, now: Instant) -> Nanos {
+        since(self.epoch, now)
+    }
+
     pub(crate) fn describe(&self, endpoint: Endpoint) {
         *self.endpoint.write() = endpoint;
     }
 }
 
-/// A node without the type of its service, for guards that only count.
-pub(crate) trait Counted: Send + Sync {
-    fn load(&self) -> &Load;
-    fn tally(&self) -> &Tally;
-    fn id(&self) -> &EndpointId;
-    /// `now` as the node's measurements count it.
-    fn nanos(&self, now: Instant) -> Nanos;
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
-impl<S: Send + Sync> Counted for Node<S> {
-    fn load(&self) -> &Load {
-        &self.load
-    }
-
-    fn tally(&self) -> &Tally {
-        &self.tally
-    }
-
-    fn id(&self) -> &EndpointId {
-        &self.id
-    }
-
-    fn nanos(&self, now: Instant) -> Nanos {
-        since(self.epoch, now)
-    }
+/// An endpoint as it was described when a snapshot was made, and its live part.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) node: Arc<Node>,
 }
 
 /// Nanoseconds from `epoch` to `now`, 0 if that is not later; they last 584 years.

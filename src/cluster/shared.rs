@@ -1,0 +1,210 @@
+//! The cluster behind its handles. Knows payloads as such, not their type: compiled once.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use super::builder::{Builder, Connect};
+use super::clock;
+use super::context::Context;
+use super::control::{Applied, Control, Offer, Services, SourceId, check};
+use super::lease::LeaseGuard;
+use super::snapshot::{Miss, Snapshot};
+use crate::discover::Change;
+use crate::endpoint::{Endpoint, EndpointId, Node, Subset, Weight, since};
+use crate::error::Error;
+use crate::event::{Bus, Event};
+use crate::load::{Measure, Nanos};
+use crate::policy::Moment;
+use crate::random::Source as Random;
+use crate::sync::{Mutex, Published};
+
+pub(super) struct Shared {
+    pub(super) name: Arc<str>,
+    pub(super) published: Published<Snapshot>,
+    pub(super) control: Mutex<Control>,
+    pub(super) bus: Bus,
+    /// The number of snapshots so far; wakes who waits for an endpoint.
+    pub(super) version: watch::Sender<u64>,
+    connect: Option<Connect>,
+    random: Random,
+    epoch: Instant,
+}
+
+impl Shared {
+    pub(super) fn new(builder: Builder, connect: Option<Connect>) -> Arc<Self> {
+        let epoch = clock::now();
+        let random = Random::new(builder.seed);
+        let control = Control::new(builder.policy, builder.cost, builder.forget_after, epoch);
+        let empty = control.snapshot(None, &|| random.next(), &mut Vec::new());
+        Arc::new(Self {
+            published: Published::new(empty),
+            control: Mutex::new(control),
+            bus: Bus::new(Arc::clone(&builder.name), builder.event_capacity),
+            name: builder.name,
+            version: watch::Sender::new(0),
+            connect,
+            random,
+            epoch,
+        })
+    }
+
+    /// `now` as the measurements of this cluster count it.
+    pub(super) fn nanos(&self, now: Instant) -> Nanos {
+        since(self.epoch, now)
+    }
+
+    /// Picks an endpoint and counts the request in.
+    pub(super) fn pick(
+        &self,
+        context: &Context,
+        now: Option<Instant>,
+    ) -> Result<LeaseGuard, Error> {
+        loop {
+            let snapshot = self.published.load();
+            let measure = snapshot.measure;
+            let now = now.or_else(|| (measure == Measure::Latency).then(clock::now));
+            let now = now.map(|now| self.nanos(now));
+            let moment = Moment { measure, now: now.unwrap_or(0), random: &self.random };
+            match snapshot.pick(context, &moment, &|fault| self.tell_fault(fault)) {
+                Ok(node) => {
+                    return match node.load.begin(now) {
+                        Ok(()) => Ok(LeaseGuard::new(Arc::clone(node), now)),
+                        Err(in_flight) => Err(overloaded(node, in_flight)),
+                    };
+                }
+                Err(Miss::NoEndpoint(error)) => return Err(error),
+                Err(Miss::Unprepared(subset)) => self.prepare(subset),
+            }
+        }
+    }
+
+    /// Puts an endpoint in that comes with its payload.
+    pub(super) fn bring(self: &Arc<Self>, source: SourceId, endpoint: Endpoint, offer: Offer) {
+        let mut services = Services::new();
+        services.insert((endpoint.id().clone(), endpoint.address().clone()), offer);
+        self.commit(source, vec![Change::Insert(endpoint)], services);
+    }
+
+    /// Withdraws what `source` lists; answers whether it did.
+    pub(super) fn withdraw(self: &Arc<Self>, source: SourceId, id: &EndpointId) -> bool {
+        let listed = self.control.lock().lists(source, id);
+        self.commit(source, vec![Change::Remove(id.clone())], Services::new());
+        listed
+    }
+
+    pub(super) fn apply(self: &Arc<Self>, source: SourceId, change: Change) -> Result<(), Error> {
+        self.commit(source, vec![change], Services::new()).pop().map_or(Ok(()), Err)
+    }
+
+    pub(super) fn apply_set(
+        self: &Arc<Self>,
+        source: SourceId,
+        endpoints: Vec<Endpoint>,
+    ) -> Result<(), Error> {
+        check(&endpoints)?;
+        self.apply(source, Change::Replace(endpoints))
+    }
+
+    pub(super) fn set_weight(&self, id: &EndpointId, weight: Weight) -> Result<(), Error> {
+        let mut applied = Applied::default();
+        let mut control = self.control.lock();
+        control.set_weight(id, weight, &mut applied)?;
+        let old = self.publish(&control, &mut applied.events);
+        drop(control);
+        self.settle(applied, old);
+        Ok(())
+    }
+
+    /// Prepares a subset that a request has named.
+    #[cold]
+    fn prepare(&self, subset: &Subset) {
+        let mut applied = Applied::default();
+        let mut control = self.control.lock();
+        control.prepare(subset);
+        let old = self.publish(&control, &mut applied.events);
+        drop(control);
+        self.settle(applied, old);
+    }
+
+    /// Applies those of the [checked](check) changes whose payloads can be had, as one
+    /// snapshot; answers what hindered the others.
+    pub(super) fn commit(
+        self: &Arc<Self>,
+        source: SourceId,
+        mut changes: Vec<Change>,
+        mut services: Services,
+    ) -> Vec<Error> {
+        let mut errors = Vec::new();
+        loop {
+            let now = clock::now();
+            let mut control = self.control.lock();
+            let mut applied = Applied { events: Vec::new(), waste: control.expire(now) };
+            let lacking: Vec<Vec<Endpoint>> =
+                changes.iter().map(|change| control.unconnected(change, &services)).collect();
+            if lacking.iter().all(Vec::is_empty) {
+                for change in changes {
+                    control.apply(source, change, &mut services, now, &mut applied);
+                }
+                let old = self.publish(&control, &mut applied.events);
+                self.drive(&mut control);
+                drop(control);
+                self.settle(applied, old);
+                return errors;
+            }
+            // The connect closure is the user's code: it runs without the lock, after which the
+            // world may have changed and is looked at again.
+            drop(control);
+            drop(applied);
+            let mut lacking = lacking.into_iter();
+            changes.retain(|_| {
+                let result = self.connect(lacking.next().unwrap_or_default(), &mut services);
+                result.map_err(|error| errors.push(error)).is_ok()
+            });
+        }
+    }
+
+    fn connect(&self, lacking: Vec<Endpoint>, services: &mut Services) -> Result<(), Error> {
+        for endpoint in lacking {
+            let Some(connect) = &self.connect else {
+                let reason = "has no payload, and the cluster was built without a connect closure";
+                return Err(Error::config("endpoint", endpoint.id(), reason));
+            };
+            let service = catch_unwind(AssertUnwindSafe(|| connect(&endpoint)))
+                .map_err(|panic| Error::panicked("connect", &*panic))?;
+            let key = (endpoint.id().clone(), endpoint.address().clone());
+            services.insert(key, Offer::Made(service));
+        }
+        Ok(())
+    }
+
+    /// Makes what `control` says visible to picks. The caller drops the old snapshot after the
+    /// lock: it may hold the last reference to a payload.
+    fn publish(&self, control: &Control, events: &mut Vec<Event>) -> Arc<Snapshot> {
+        let random = || self.random.next();
+        let snapshot = control.snapshot(Some(&self.published.load()), &random, events);
+        self.published.swap(Arc::new(snapshot))
+    }
+
+    /// What follows a change, outside the lock.
+    fn settle(&self, applied: Applied, old: Arc<Snapshot>) {
+        self.version.send_modify(|version| *version += 1);
+        for event in applied.events {
+            self.bus.send(event);
+        }
+        drop((applied.waste, old));
+    }
+
+    #[cold]
+    fn tell_fault(&self, reason: String) {
+        let policy = self.control.lock().policy().name().into();
+        self.bus.send(Event::PolicyFailed { policy, reason: reason.into() });
+    }
+}
+
+#[cold]
+fn overloaded(node: &Node, in_flight: u32) -> Error {
+    Error::overloaded(node.id().clone(), in_flight)
+}
