@@ -1,4 +1,49 @@
-//! Load balancing for tower services.
+//! Load balancing for tower services: any Rust HTTP client or server can spread its requests over
+//! endpoints that come and go, with no proxy in the middle.
+//!
+//! A whippletree is the pivoting bar that shares one load evenly between several horses.
+//!
+//! # Where to begin
+//!
+//! | you want | look at |
+//! |---|---|
+//! | a balanced HTTP client, from hyper, reqwest or tonic | [`Balance`] and the module [`balance`] |
+//! | the primitive alone, for TCP, databases or anything else | [`Cluster::pick`] and [`Lease`] |
+//! | to choose an algorithm | the module [`policy`] |
+//! | to choose what counts as load | the module [`load`] |
+//! | endpoints from a file, a registry, a stream | the module [`discover`] |
+//! | to see what happens | [`Cluster::status`] and [`Cluster::subscribe`] |
+//!
+//! ```
+//! use whippletree::policy::P2c;
+//! use whippletree::{Cluster, Context, Endpoint, Outcome};
+//!
+//! let cluster = Cluster::builder()
+//!     .policy(P2c::new())
+//!     .connect(|endpoint| format!("connection to {}", endpoint.address()));
+//! cluster.insert(Endpoint::new("10.0.0.1:5432")?)?;
+//! cluster.insert(Endpoint::new("10.0.0.2:5432")?.with_weight(3))?;
+//!
+//! let mut lease = cluster.pick(&Context::new())?;
+//! println!("using the {}", lease.service());
+//! lease.report(Outcome::Success);
+//! # Ok::<(), whippletree::Error>(())
+//! ```
+//!
+//! # Words
+//!
+//! An **endpoint** is one server's address with an identity; a **cluster** the endpoints that
+//! share a load. **Discovery** says which there are, as changes. A **policy** builds pickers, a
+//! picker **picks**. An endpoint is **available** while it may be picked. A request is **in
+//! flight** from its pick to the end of its response; the **lease** counts it. An **outcome** is
+//! what a request learnt of its endpoint.
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `serde` | [`config::ClusterConfig`](https://docs.rs/whippletree/latest/whippletree/config/): a cluster described in TOML, JSON and the like |
+//! | `full` | all of them |
 
 pub mod balance;
 pub mod cluster;
@@ -20,3 +65,8 @@ pub use self::cluster::{Cluster, Context, Lease};
 pub use self::endpoint::{Endpoint, EndpointId, Weight};
 pub use self::error::{BoxError, Error};
 pub use self::health::Outcome;
+
+/// The README's programs, compiled and run with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -84,7 +84,7 @@ impl Plain {
     }
 }
 
-impl<A, B> sealed::Edge<Request<A>, Response<B>> for Http {
+impl<A, B: http_body::Body> sealed::Edge<Request<A>, Response<B>> for Http {
     type Output = Response<Body<B>>;
 
     fn context<'a>(&self, request: &'a Request<A>) -> Option<&'a Context> {
@@ -109,17 +109,18 @@ impl<A, B> sealed::Edge<Request<A>, Response<B>> for Http {
             hold(&mut parts.extensions, guard);
             return Response::from_parts(parts, Body::untracked(body));
         }
+        // A body that says that it has ended may never be polled: its request ends here.
+        if self.completion == Completion::Head || body.is_end_stream() {
+            guard.report(outcome);
+            return Response::from_parts(parts, Body::untracked(body));
+        }
         if outcome == Outcome::Success && self.completion == Completion::End {
             // Whether it is one, the end of the body decides.
             guard.answered();
         } else {
             guard.report(outcome);
         }
-        let body = match self.completion {
-            Completion::Head => Body::untracked(body),
-            Completion::FirstData | Completion::End => Body::new(body, guard, self.completion),
-        };
-        Response::from_parts(parts, body)
+        Response::from_parts(parts, Body::new(body, guard, self.completion))
     }
 }
 

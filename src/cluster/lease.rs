@@ -157,7 +157,7 @@ impl LeaseGuard {
     fn end_wait(&mut self, now: Nanos) -> bool {
         let first = !std::mem::replace(&mut self.answered, true);
         if first {
-            self.node.load.answered(now);
+            self.node.load.answer(now);
         }
         first
     }
@@ -165,8 +165,8 @@ impl LeaseGuard {
 
 impl Drop for LeaseGuard {
     fn drop(&mut self) {
-        if self.begun.is_some() && !self.answered {
-            self.node.load.abandoned();
+        if self.answered {
+            self.node.load.close();
         }
         self.node.load.end();
     }

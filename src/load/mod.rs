@@ -78,62 +78,58 @@ pub(crate) type Nanos = u64;
 #[repr(C)]
 pub(crate) struct Load {
     in_flight: InFlight,
-    /// Timed requests that have had no response head yet.
-    unanswered: AtomicU64,
+    /// Timed requests in flight that have their response head already.
+    answered: AtomicU64,
     /// When the endpoint last answered, or when it was first asked since it owed no answer.
     progress: AtomicU64,
     latency: Latency,
-    parameters: PeakEwma,
 }
 
 impl Load {
     pub(crate) fn new(parameters: PeakEwma) -> Self {
         Self {
             in_flight: InFlight::default(),
-            unanswered: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
             progress: AtomicU64::new(0),
-            latency: Latency::default(),
-            parameters,
+            latency: Latency::new(parameters),
         }
     }
 
-    /// Counts a request in. With `now` it is timed: [`answered`](Self::answered) must follow.
+    /// Counts a request in, timed if there is a `now`.
     ///
     /// # Errors
     ///
     /// The number in flight, if it is as high as the counter goes: nothing was counted.
+    #[inline]
     pub(crate) fn begin(&self, now: Option<Nanos>) -> Result<(), u32> {
-        self.in_flight.begin()?;
         if let Some(now) = now {
-            // Before the increment, so that nobody sees an unanswered request with an old stamp.
-            if self.unanswered.load(Ordering::Relaxed) == 0 {
+            // Before the request is counted, so that nobody sees it with an old stamp.
+            if !self.owes_an_answer() {
                 self.progress.store(now, Ordering::Relaxed);
             }
-            self.unanswered.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(())
+        self.in_flight.begin()
     }
 
-    /// A timed request has its answer.
-    pub(crate) fn answered(&self, now: Nanos) {
+    /// A timed request has its answer. [`close`](Self::close) must follow.
+    pub(crate) fn answer(&self, now: Nanos) {
         self.progress.store(now, Ordering::Relaxed);
-        self.unanswered.fetch_sub(1, Ordering::Relaxed);
+        self.answered.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A timed request was given up: that says nothing of the endpoint's progress.
-    pub(crate) fn abandoned(&self) {
-        self.unanswered.fetch_sub(1, Ordering::Relaxed);
+    /// A request that was [answered](Self::answer) is about to [end](Self::end).
+    pub(crate) fn close(&self) {
+        self.answered.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Records that an answer took the time from `since` to `now`.
     pub(crate) fn sample(&self, since: Nanos, now: Nanos) {
-        self.latency.record(self.parameters, now.saturating_sub(since), now);
+        self.latency.record(now.saturating_sub(since), now);
     }
 
     /// Records a failure after the time from `since` to `now`, which counts for the penalty at least.
     pub(crate) fn penalize(&self, since: Nanos, now: Nanos) {
-        let took = self.parameters.penalize(now.saturating_sub(since));
-        self.latency.record(self.parameters, took, now);
+        self.latency.penalize(now.saturating_sub(since), now);
     }
 
     /// Counts a request out.
@@ -152,7 +148,7 @@ impl Load {
 
     /// The latency estimate in seconds as it is at `now`, if a latency was ever recorded.
     pub(crate) fn latency(&self, now: Nanos) -> Option<f64> {
-        self.latency.at(self.parameters, now)
+        self.latency.at(now)
     }
 
     /// What one more request costs here, finite and not negative. Only comparable between
@@ -168,22 +164,26 @@ impl Load {
     /// Kept out of line, so that the usual cost stays a handful of instructions where it is read.
     #[inline(never)]
     fn latency_cost(&self, now: Nanos) -> f64 {
-        let in_flight = f64::from(self.in_flight());
-        let unanswered = self.unanswered.load(Ordering::Relaxed);
-        match self.latency(now) {
+        let requests = f64::from(self.in_flight()) + 1.0;
+        match (self.latency(now), self.owes_an_answer()) {
             // Never measured: free for one request, which measures it; then dearer than anything
             // that was measured, until that one has answered.
-            None if unanswered == 0 => 0.0,
-            None => peak_ewma::LONGEST * 2.0 * (in_flight + 1.0),
-            Some(latency) if unanswered == 0 => latency * (in_flight + 1.0),
+            (None, false) => 0.0,
+            (None, true) => peak_ewma::LONGEST * 2.0 * requests,
+            (Some(latency), false) => latency * requests,
             // Silence counts as latency: an endpoint that hangs grows dearer with every moment,
             // long before its first timeout.
-            Some(latency) => {
+            (Some(latency), true) => {
                 let silent = now.saturating_sub(self.progress.load(Ordering::Relaxed));
                 let silent = (silent as f64 / 1e9).min(peak_ewma::LONGEST);
-                latency.max(silent) * (in_flight + 1.0)
+                latency.max(silent) * requests
             }
         }
+    }
+
+    /// Whether a timed request has no response head yet.
+    fn owes_an_answer(&self) -> bool {
+        u64::from(self.in_flight()) > self.answered.load(Ordering::Relaxed)
     }
 }
 
@@ -196,15 +196,24 @@ mod tests {
     const SECOND: Nanos = 1_000_000_000;
     const COST: Measure = Measure::Latency;
 
+    fn answer(load: &Load, since: Nanos, now: Nanos) {
+        load.answer(now);
+        load.sample(since, now);
+    }
+
+    fn end(load: &Load) {
+        load.close();
+        load.end();
+    }
+
     #[test]
     fn unmeasured_endpoint_is_free_for_one_request_only() {
         let load = Load::new(PeakEwma::new());
         assert_eq!(load.cost(COST, 0), 0.0);
         load.begin(Some(0)).unwrap();
         assert!(load.cost(COST, 1) > peak_ewma::LONGEST);
-        load.answered(20_000_000);
-        load.sample(0, 20_000_000);
-        load.end();
+        answer(&load, 0, 20_000_000);
+        end(&load);
         assert!((load.cost(COST, 20_000_000) - 0.02).abs() < 1e-6);
     }
 
@@ -216,20 +225,19 @@ mod tests {
         let early = load.cost(COST, 10_000_000);
         let late = load.cost(COST, SECOND);
         assert!(late > 90.0 * early, "{early} {late}");
-        load.answered(SECOND);
+        load.answer(SECOND);
         assert!(load.cost(COST, SECOND) < 0.021);
-        load.end();
+        end(&load);
     }
 
     #[test]
     fn a_long_body_is_not_silence() {
         let load = Load::new(PeakEwma::new().decay(Duration::from_secs(3600)));
         load.begin(Some(0)).unwrap();
-        load.answered(10_000_000);
-        load.sample(0, 10_000_000);
+        answer(&load, 0, 10_000_000);
         // Still in flight an hour later: the body streams. Two in flight cost twice one.
         assert!(load.cost(COST, 3600 * SECOND) <= 0.02);
-        load.end();
+        end(&load);
     }
 
     #[test]

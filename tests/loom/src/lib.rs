@@ -1,0 +1,134 @@
+//! Every interleaving of picks, lease ends and publications, explored by loom.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg whippletree_loom" cargo test -p whippletree-loom
+//! ```
+//!
+//! The cluster's counters are loom's atomics and its publication is a lock that loom knows; see
+//! `src/sync.rs`. Each model has a twin with the bug that it is there to catch, which must fail.
+#![cfg(all(test, whippletree_loom))]
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU64, Ordering};
+use loom::thread;
+
+use whippletree::{Cluster, Context, Endpoint, Outcome, Weight};
+
+fn endpoint(address: &str) -> Endpoint {
+    Endpoint::new(address).unwrap()
+}
+
+fn cluster(addresses: &[&str]) -> Cluster<()> {
+    let cluster = Cluster::builder().seed(7).connect(|_| ());
+    cluster.replace(addresses.iter().map(|address| endpoint(address))).unwrap();
+    cluster
+}
+
+fn in_flight(cluster: &Cluster<()>) -> u32 {
+    cluster.status().endpoints.iter().map(|endpoint| endpoint.in_flight).sum()
+}
+
+#[test]
+fn leases_of_two_threads_are_counted_in_and_out() {
+    loom::model(|| {
+        let cluster = cluster(&["a:1"]);
+        let other = cluster.clone();
+        let picker = thread::spawn(move || {
+            let mut lease = other.pick(&Context::new()).unwrap();
+            lease.report(Outcome::Success);
+        });
+        drop(cluster.pick(&Context::new()).unwrap());
+        picker.join().unwrap();
+        let status = &cluster.status().endpoints[0];
+        assert_eq!((status.in_flight, status.requests), (0, 2));
+        assert_eq!((status.successes, status.cancelled), (1, 1));
+    });
+}
+
+#[test]
+#[should_panic(expected = "a request was lost")]
+fn twin_a_counter_that_loads_and_stores_loses_a_request() {
+    loom::model(|| {
+        let counter = Arc::new(AtomicU64::new(0));
+        let begin = |counter: &AtomicU64| {
+            let before = counter.load(Ordering::Relaxed);
+            counter.store(before + 1, Ordering::Relaxed);
+        };
+        let other = counter.clone();
+        let picker = thread::spawn(move || begin(&other));
+        begin(&counter);
+        picker.join().unwrap();
+        assert_eq!(counter.load(Ordering::Relaxed), 2, "a request was lost");
+    });
+}
+
+#[test]
+fn a_pick_sees_the_set_before_a_change_or_after_it() {
+    loom::model(|| {
+        let cluster = cluster(&["a:1", "b:1"]);
+        let other = cluster.clone();
+        let writer = thread::spawn(move || other.replace([endpoint("c:1")]).unwrap());
+        let first = cluster.pick(&Context::new()).unwrap();
+        let second = cluster.pick(&Context::new()).unwrap();
+        let replaced = |id: &str| id == "c:1";
+        let (one, two) = (first.id().as_str(), second.id().as_str());
+        // Once the new set was seen, the old one does not come back.
+        assert!(!replaced(one) || replaced(two), "{one}, then {two}");
+        // Of the old set the second pick took the lighter one, not the one that has a request.
+        assert!(replaced(two) || one != two, "{one}, then {two}");
+        writer.join().unwrap();
+        assert_eq!(cluster.pick(&Context::new()).unwrap().id().as_str(), "c:1");
+        drop((first, second));
+        assert_eq!(in_flight(&cluster), 0);
+    });
+}
+
+#[test]
+#[should_panic(expected = "an index of one set was used in the other")]
+fn twin_two_stores_show_a_mixture() {
+    loom::model(|| {
+        let length = Arc::new(AtomicU64::new(2));
+        let picker = Arc::new(AtomicU64::new(2));
+        let (its_length, its_picker) = (length.clone(), picker.clone());
+        let writer = thread::spawn(move || {
+            its_length.store(1, Ordering::SeqCst);
+            its_picker.store(1, Ordering::SeqCst);
+        });
+        let index = picker.load(Ordering::SeqCst) - 1;
+        let len = length.load(Ordering::SeqCst);
+        assert!(index < len, "an index of one set was used in the other");
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn removal_during_a_request_leaves_its_count_right_and_the_endpoint_unpicked() {
+    loom::model(|| {
+        let cluster = cluster(&["a:1", "b:1"]);
+        let other = cluster.clone();
+        let gone = endpoint("a:1").id().clone();
+        let removed = gone.clone();
+        let remover = thread::spawn(move || assert!(other.remove(&removed)));
+        drop(cluster.pick(&Context::new()).unwrap());
+        remover.join().unwrap();
+        assert_ne!(cluster.pick(&Context::new()).unwrap().id(), &gone);
+        // Back within its time it is the same endpoint, and nothing is in flight on it.
+        cluster.insert(endpoint("a:1")).unwrap();
+        assert_eq!(in_flight(&cluster), 0);
+    });
+}
+
+#[test]
+fn two_writers_lose_neither_change() {
+    loom::model(|| {
+        let cluster = cluster(&["a:1"]);
+        let other = cluster.clone();
+        let inserter = thread::spawn(move || other.insert(endpoint("b:1")).unwrap());
+        let id = endpoint("a:1").id().clone();
+        cluster.set_weight(&id, Weight::from(5)).unwrap();
+        inserter.join().unwrap();
+        let status = cluster.status();
+        assert_eq!(status.endpoints.len(), 2);
+        assert_eq!(status.endpoints[0].endpoint.weight(), Weight::from(5));
+    });
+}
