@@ -1,5 +1,5 @@
 //! The tower edge: a [`Service`] that sends every request to an endpoint of a
-//! [`Cluster`](crate::Cluster).
+//! [`Cluster`].
 //!
 //! # Three ways to a balanced client
 //!

@@ -10,8 +10,10 @@ use crate::endpoint::{Address, Endpoint};
 /// putting the endpoint's scheme and authority into its URI.
 ///
 /// Path, query and headers stay. A `Host` header that the request has stays too, so the endpoint
-/// sees the name that was asked for; without one, clients derive it from the new authority. The
-/// scheme is the endpoint's, else the request's, else `http`.
+/// sees the name that was asked for; without one, clients derive it from the new authority. Over
+/// HTTP/2 the endpoint sees its own authority in any case, for that is part of the URI. The scheme
+/// is the endpoint's, else the request's, else `http`. A CONNECT is readdressed too, so its target
+/// is lost: tunnels need a client per endpoint.
 ///
 /// ```
 /// use http::{Request, Response};

@@ -49,7 +49,8 @@ pub(super) struct Control {
 struct Record {
     endpoint: Endpoint,
     node: Arc<Node>,
-    sources: Vec<SourceId>,
+    /// Who lists the endpoint, and how each describes it; the last to speak counts.
+    sources: Vec<(SourceId, Endpoint)>,
 }
 
 /// What an applied change leaves to do.
@@ -106,7 +107,7 @@ impl Control {
 
     /// Whether the endpoint is here because of `source`.
     pub(super) fn lists(&self, source: SourceId, id: &EndpointId) -> bool {
-        self.present.get(id).is_some_and(|record| record.sources.contains(&source))
+        self.present.get(id).is_some_and(|record| record.listed_by(source))
     }
 
     /// Applies a change that was [checked](check) and has all its services.
@@ -122,15 +123,19 @@ impl Control {
             Change::Insert(endpoint) => self.upsert(source, endpoint, services, now, applied),
             Change::Remove(id) => self.withdraw(source, &id, now, applied),
             Change::Replace(endpoints) => {
-                let listed = |record: &Record| record.sources.contains(&source);
                 let mut left: BTreeSet<EndpointId> = self
                     .present
                     .iter()
-                    .filter(|(_, record)| listed(record))
+                    .filter(|(_, record)| record.listed_by(source))
                     .map(|(id, _)| id.clone())
                     .collect();
                 for endpoint in endpoints {
                     left.remove(endpoint.id());
+                    // Said before and not news: what was changed since by others stays.
+                    let record = self.present.get(endpoint.id());
+                    if record.is_some_and(|record| record.was_told(source, &endpoint)) {
+                        continue;
+                    }
                     self.upsert(source, endpoint, services, now, applied);
                 }
                 for id in left {
@@ -243,14 +248,13 @@ impl Control {
         });
         match (self.present.get_mut(&id), node) {
             (Some(record), node) => {
-                record.join(source);
+                record.join(source, endpoint.clone());
                 applied.waste.extend(node.map(|node| std::mem::replace(&mut record.node, node)));
-                if record.endpoint != endpoint {
-                    record.describe(endpoint, applied);
-                }
+                record.describe(endpoint, applied);
             }
             (None, Some(node)) => {
-                let record = Record { endpoint, node, sources: vec![source] };
+                let sources = vec![(source, endpoint.clone())];
+                let record = Record { endpoint, node, sources };
                 self.present.insert(id.clone(), record);
                 applied.events.push(Event::Added(id));
             }
@@ -262,8 +266,13 @@ impl Control {
         let Some(record) = self.present.get_mut(id) else {
             return;
         };
-        record.sources.retain(|listed| *listed != source);
-        if !record.sources.is_empty() {
+        let spoke_last = record.sources.last().is_some_and(|(last, _)| *last == source);
+        record.sources.retain(|(listed, _)| *listed != source);
+        if let Some((_, endpoint)) = record.sources.last() {
+            // Another address would need another payload: that waits for its source to speak.
+            if spoke_last && endpoint.address() == record.endpoint.address() {
+                record.describe(endpoint.clone(), applied);
+            }
             return;
         }
         if let Some(record) = self.present.remove(id) {
@@ -284,13 +293,23 @@ pub(crate) fn check(endpoints: &[Endpoint]) -> Result<(), Error> {
 }
 
 impl Record {
-    fn join(&mut self, source: SourceId) {
-        if !self.sources.contains(&source) {
-            self.sources.push(source);
-        }
+    fn join(&mut self, source: SourceId, endpoint: Endpoint) {
+        self.sources.retain(|(listed, _)| *listed != source);
+        self.sources.push((source, endpoint));
+    }
+
+    fn was_told(&self, source: SourceId, endpoint: &Endpoint) -> bool {
+        self.sources.iter().any(|(listed, told)| *listed == source && told == endpoint)
+    }
+
+    fn listed_by(&self, source: SourceId) -> bool {
+        self.sources.iter().any(|(listed, _)| *listed == source)
     }
 
     fn describe(&mut self, endpoint: Endpoint, applied: &mut Applied) {
+        if self.endpoint == endpoint {
+            return;
+        }
         applied.events.push(Event::Updated(endpoint.id().clone()));
         self.node.describe(endpoint.clone());
         self.endpoint = endpoint;

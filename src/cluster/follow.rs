@@ -7,6 +7,7 @@ use std::task::{Context as TaskContext, Poll};
 use futures_core::Stream;
 use tower::discover::{Change as TowerChange, Discover};
 
+use super::batch::merge;
 use super::control::{Offer, Services, SourceId, check};
 use super::{Cluster, Shared};
 use crate::discover::{Change, Update};
@@ -147,8 +148,11 @@ impl Follower {
             let Some(shared) = self.shared.upgrade() else {
                 return;
             };
+            let full = batch.len() == BATCH;
             self.apply(&shared, batch);
             match end {
+                // A source that is always ready must not keep the thread from others.
+                None if full => tokio::task::yield_now().await,
                 None => {}
                 Some(End::ClusterDropped) => return,
                 Some(End::Finished) => {
@@ -183,15 +187,21 @@ impl Follower {
         if changes.is_empty() {
             return;
         }
-        for error in shared.commit(self.source, changes, services) {
+        for error in shared.commit(self.source, merge(changes), services) {
             self.fail(shared, &error);
         }
     }
 
-    fn fail(&self, shared: &Arc<Shared>, reason: &dyn std::error::Error) {
-        let reason = reason.to_string().into();
+    fn fail(&self, shared: &Shared, error: &dyn std::error::Error) {
+        let reason = with_causes(error).into();
         shared.bus.send(Event::DiscoveryFailed { source: self.name.clone(), reason });
     }
+}
+
+/// The whole chain of an error in one line, for an event carries no error.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }
 
 /// Why a source delivers no more.

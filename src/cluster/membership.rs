@@ -34,8 +34,9 @@ impl<S: Send + Sync + 'static> Cluster<S> {
         self.shared.withdraw(HANDLE, id)
     }
 
-    /// Makes `endpoints` the whole set of those that this handle added. What stays is not
-    /// touched; what other sources list is not either.
+    /// Makes `endpoints` the whole set of those that this handle added. What stays the same is not
+    /// touched (a weight that [`set_weight`](Self::set_weight) has changed stays changed), nor is
+    /// what other sources list.
     ///
     /// # Errors
     ///
@@ -56,8 +57,8 @@ impl<S: Send + Sync + 'static> Cluster<S> {
         self.shared.apply_set(HANDLE, endpoints.into_iter().collect())
     }
 
-    /// Changes the weight of a present endpoint, whoever listed it, until its source says
-    /// otherwise.
+    /// Changes the weight of a present endpoint, whoever listed it, until a source inserts it anew
+    /// or describes it otherwise than before.
     ///
     /// # Errors
     ///

@@ -45,6 +45,7 @@
 //! not for other picks.
 
 mod assemble;
+mod batch;
 mod builder;
 mod clock;
 mod context;
