@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::assemble::{Plan, assemble};
 use super::snapshot::Snapshot;
 use crate::discover::Change;
-use crate::endpoint::{Address, Endpoint, EndpointId, Member, Node, Payload, Subset, Weight};
+use crate::endpoint::{Address, Endpoint, EndpointId, Member, Node, Payload, Subset};
 use crate::error::Error;
 use crate::event::Event;
 use crate::load::Cost;
@@ -146,16 +146,16 @@ impl Control {
     }
 
     /// Describes a present endpoint anew.
-    pub(super) fn set_weight(
+    pub(super) fn redescribe(
         &mut self,
         id: &EndpointId,
-        weight: Weight,
+        edit: impl FnOnce(Endpoint) -> Endpoint,
         applied: &mut Applied,
     ) -> Result<(), Error> {
         let Some(record) = self.present.get_mut(id) else {
             return Err(Error::config("id", id, "is not the id of an endpoint of this cluster"));
         };
-        record.describe(record.endpoint.clone().with_weight(weight), applied);
+        record.describe(edit(record.endpoint.clone()), applied);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::control::{Offer, SourceId};
 use super::{Cluster, Shared};
 use crate::discover::Change;
-use crate::endpoint::{Endpoint, EndpointId, Weight};
+use crate::endpoint::{Endpoint, EndpointId, Labels, Weight};
 use crate::error::Error;
 
 /// The source that a cluster's own handle writes for.
@@ -64,7 +64,27 @@ impl<S: Send + Sync + 'static> Cluster<S> {
     ///
     /// An id that no present endpoint has.
     pub fn set_weight(&self, id: &EndpointId, weight: Weight) -> Result<(), Error> {
-        self.shared.set_weight(id, weight)
+        self.shared.redescribe(id, |endpoint| endpoint.with_weight(weight))
+    }
+
+    /// Changes the labels of a present endpoint, as [`set_weight`](Self::set_weight) its weight.
+    ///
+    /// # Errors
+    ///
+    /// An id that no present endpoint has.
+    ///
+    /// ```
+    /// use whippletree::{Cluster, Endpoint};
+    ///
+    /// let cluster = Cluster::builder().connect(|_| ());
+    /// let endpoint = Endpoint::new("a:80")?;
+    /// cluster.insert(endpoint.clone())?;
+    /// cluster.set_labels(endpoint.id(), [("role", "replica")].into_iter().collect())?;
+    /// assert_eq!(cluster.status().endpoints[0].endpoint.labels().get("role"), Some("replica"));
+    /// # Ok::<(), whippletree::Error>(())
+    /// ```
+    pub fn set_labels(&self, id: &EndpointId, labels: Labels) -> Result<(), Error> {
+        self.shared.redescribe(id, |endpoint| endpoint.with_labels(labels))
     }
 
     /// The number of endpoints, available or not.

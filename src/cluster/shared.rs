@@ -13,7 +13,7 @@ use super::control::{Applied, Control, Offer, Services, SourceId, check};
 use super::lease::LeaseGuard;
 use super::snapshot::{Miss, Snapshot};
 use crate::discover::Change;
-use crate::endpoint::{Endpoint, EndpointId, Node, Subset, Weight, since};
+use crate::endpoint::{Endpoint, EndpointId, Node, Subset, since};
 use crate::error::Error;
 use crate::event::{Bus, Event};
 use crate::load::{Measure, Nanos};
@@ -108,10 +108,15 @@ impl Shared {
         self.apply(source, Change::Replace(endpoints))
     }
 
-    pub(super) fn set_weight(&self, id: &EndpointId, weight: Weight) -> Result<(), Error> {
+    /// Changes the description of a present endpoint; `edit` is the crate's own code.
+    pub(super) fn redescribe(
+        &self,
+        id: &EndpointId,
+        edit: impl FnOnce(Endpoint) -> Endpoint,
+    ) -> Result<(), Error> {
         let mut applied = Applied::default();
         let mut control = self.control.lock();
-        control.set_weight(id, weight, &mut applied)?;
+        control.redescribe(id, edit, &mut applied)?;
         let old = self.publish(&control, &mut applied.events);
         drop(control);
         self.settle(applied, old);

@@ -31,6 +31,13 @@ impl Labels {
     }
 }
 
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Labels {
+    /// Of a name given twice the last value counts.
+    fn from_iter<T: IntoIterator<Item = (K, V)>>(labels: T) -> Self {
+        Self(labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
+    }
+}
+
 impl fmt::Debug for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

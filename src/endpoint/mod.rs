@@ -128,6 +128,13 @@ impl Endpoint {
         self
     }
 
+    /// Sets all labels anew.
+    #[must_use]
+    pub fn with_labels(mut self, labels: Labels) -> Self {
+        self.edit().labels = labels;
+        self
+    }
+
     /// Who the endpoint is.
     #[must_use]
     pub fn id(&self) -> &EndpointId {
