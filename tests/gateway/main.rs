@@ -1,0 +1,16 @@
+//! The gateway example from outside: the built program as a process, real sockets on both sides.
+
+#![cfg(unix)] // signals
+
+mod admin;
+mod config;
+mod headers;
+mod limits;
+mod rfc9110;
+mod shutdown;
+mod streaming;
+mod support;
+mod traffic;
+mod tunnel;
+mod units;
+mod wire;
