@@ -40,7 +40,7 @@ impl EndpointId {
     /// A text that is empty, longer than 272 bytes, or has control characters.
     pub fn new(text: impl AsRef<str>) -> Result<Self, Error> {
         let text = text.as_ref();
-        let refuse = |reason: &str| Err(Error::config("id", text.escape_debug(), reason));
+        let refuse = |reason: &str| Err(Error::config("id", text, reason));
         if text.is_empty() {
             return refuse("is empty");
         }

@@ -45,6 +45,8 @@
 //! | `serde` | [`config::ClusterConfig`](https://docs.rs/whippletree/latest/whippletree/config/): a cluster described in TOML, JSON and the like |
 //! | `full` | all of them |
 
+#![forbid(unsafe_code)]
+
 pub mod balance;
 pub mod cluster;
 #[cfg(feature = "serde")]

@@ -28,7 +28,7 @@ pub struct Address {
 
 impl Address {
     pub(super) fn parse(text: &str) -> Result<Self, Error> {
-        let refuse = |reason: &str| Error::config("address", text.escape_debug(), reason);
+        let refuse = |reason: &str| Error::config("address", text, reason);
         let (scheme, rest) = match text.split_once("://") {
             None => (None, text),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => {

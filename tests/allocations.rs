@@ -1,0 +1,139 @@
+//! What the crate allocates per request: nothing.
+//!
+//! A test binary of its own, because it replaces the allocator by one that counts, each thread for
+//! itself.
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(unsafe_code, reason = "an allocator cannot be written without; none is in the crate")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::{Future, Ready, ready};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use tower::Service;
+use whippletree::load::{Cost, PeakEwma};
+use whippletree::policy::{self, P2c, Policy};
+use whippletree::{Balance, Cluster, Context, Endpoint, Outcome};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: hands every call on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // A thread that is being torn down has no counter any more, and no test.
+        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How often `work` allocates on this thread, once it has run a few times before.
+fn allocations(mut work: impl FnMut()) -> usize {
+    (0..100).for_each(|_| work());
+    let before = ALLOCATIONS.with(Cell::get);
+    (0..1000).for_each(|_| work());
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+fn endpoints(count: u16, weight: impl Fn(u16) -> u16) -> impl Iterator<Item = Endpoint> {
+    (0..count).map(move |index| {
+        let address = format!("10.0.{}.{}:80", index / 256, index % 256);
+        Endpoint::new(address).unwrap().with_weight(weight(index))
+    })
+}
+
+#[test]
+fn the_allocator_counts() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))), 1000);
+}
+
+#[test]
+fn no_policy_allocates_per_pick() {
+    let names = ["p2c", "least_request", "round_robin", "random"];
+    let mut policies: Vec<Arc<dyn Policy>> =
+        names.iter().map(|name| policy::by_name(name).unwrap()).collect();
+    policies.push(Arc::new(P2c::new().choices(3)));
+    for policy in policies {
+        for cost in [Cost::InFlight, Cost::PeakEwma(PeakEwma::new())] {
+            for count in [2, 10, 1000] {
+                for weight in [|_| 1, |index: u16| 1 + index % 7] {
+                    let builder = Cluster::builder().policy(policy.clone()).cost(cost);
+                    let cluster = builder.connect(|_| ());
+                    cluster.replace(endpoints(count, weight)).unwrap();
+                    let first = cluster.status().endpoints[0].endpoint.id().clone();
+                    let contexts = [
+                        Context::new(),
+                        Context::new().with_exclude(first.clone()),
+                        Context::new().with_prefer(first),
+                    ];
+                    for context in &contexts {
+                        let counted = allocations(|| {
+                            let mut lease = cluster.pick(context).unwrap();
+                            lease.report(Outcome::Success);
+                        });
+                        assert_eq!(counted, 0, "{policy:?}, {cost:?}, {count}, {context:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A service that allocates nothing.
+#[derive(Clone)]
+struct Instant;
+
+impl Service<Request<()>> for Instant {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        ready(Ok(Response::new(Full::new(Bytes::from_static(b"well")))))
+    }
+}
+
+#[test]
+fn a_balanced_call_allocates_nothing_of_its_own() {
+    for cost in [Cost::InFlight, Cost::PeakEwma(PeakEwma::new())] {
+        let cluster = Cluster::builder().cost(cost).connect(|_| Instant);
+        cluster.replace(endpoints(10, |_| 1)).unwrap();
+        let mut balance = Balance::new(cluster);
+        let task = &mut TaskContext::from_waker(Waker::noop());
+        let counted = allocations(|| {
+            assert!(balance.poll_ready(task).is_ready());
+            let mut response = pin!(balance.call(Request::new(())));
+            let Poll::Ready(Ok(response)) = response.as_mut().poll(task) else {
+                panic!("the service is always ready");
+            };
+            let mut body = response.into_body();
+            while let Poll::Ready(Some(frame)) = pin!(body.frame()).as_mut().poll(task) {
+                frame.unwrap();
+            }
+        });
+        assert_eq!(counted, 0, "{cost:?}");
+        assert_eq!(balance.cluster().status().endpoints[0].in_flight, 0);
+    }
+}
