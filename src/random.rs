@@ -22,7 +22,9 @@ pub(crate) enum Source {
 }
 
 thread_local! {
-    static STATE: Cell<u64> = Cell::new(rand::random());
+    /// 0 until the thread's first draw. The state is nearly never 0 by chance; if it is, the
+    /// thread is seeded once more.
+    static STATE: Cell<u64> = const { Cell::new(0) };
 }
 
 impl Source {
@@ -31,11 +33,15 @@ impl Source {
     }
 
     /// The next number, uniform over all of `u64`.
+    #[inline]
     pub(crate) fn next(&self) -> u64 {
         match self {
             Self::Seeded(state) => mix(state.fetch_add(GOLDEN, Ordering::Relaxed)),
             Self::Thread => STATE.with(|state| {
-                let before = state.get();
+                let before = match state.get() {
+                    0 => fresh(),
+                    before => before,
+                };
                 state.set(before.wrapping_add(GOLDEN));
                 mix(before)
             }),
@@ -43,12 +49,19 @@ impl Source {
     }
 }
 
+#[cold]
+fn fresh() -> u64 {
+    rand::random()
+}
+
 /// Maps `draw` to `0..bound` by the high half of a product (Lemire 2019). The bias is below
 /// `bound / 2^32`, one in a million at 4000 endpoints, for half the cost of rejecting.
+#[inline]
 pub(crate) fn below(draw: u32, bound: usize) -> usize {
     ((u64::from(draw) * bound as u64) >> 32) as usize
 }
 
+#[inline]
 fn mix(state: u64) -> u64 {
     let mut z = state.wrapping_add(GOLDEN);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

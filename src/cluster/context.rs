@@ -1,4 +1,5 @@
 use crate::endpoint::{EndpointId, Subset};
+use crate::policy::Asked;
 
 /// What one request asks of the pick.
 ///
@@ -14,9 +15,8 @@ use crate::endpoint::{EndpointId, Subset};
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Context {
-    pub(crate) hash: Option<u64>,
+    pub(crate) asked: Asked,
     pub(crate) prefer: Option<EndpointId>,
-    pub(crate) exclude: Vec<EndpointId>,
     pub(crate) subset: Option<Subset>,
 }
 
@@ -24,13 +24,13 @@ impl Context {
     /// Asks for nothing in particular. Does not allocate.
     #[must_use]
     pub const fn new() -> Self {
-        Self { hash: None, prefer: None, exclude: Vec::new(), subset: None }
+        Self { asked: Asked { hash: None, exclude: Vec::new() }, prefer: None, subset: None }
     }
 
     /// Gives the hash of the request's key, by which hashing policies pick. Others pay no heed.
     #[must_use]
     pub fn with_hash(mut self, hash: u64) -> Self {
-        self.hash = Some(hash);
+        self.asked.hash = Some(hash);
         self
     }
 
@@ -47,7 +47,7 @@ impl Context {
     /// again for further ones. When all are ruled out, the pick fails.
     #[must_use]
     pub fn with_exclude(mut self, id: EndpointId) -> Self {
-        self.exclude.push(id);
+        self.asked.exclude.push(id);
         self
     }
 

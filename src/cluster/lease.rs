@@ -1,10 +1,12 @@
 use std::fmt;
 use std::marker::PhantomData;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::clock;
 use crate::endpoint::{Endpoint, EndpointId, Node};
+use crate::error::Error;
 use crate::health::Outcome;
 use crate::load::Nanos;
 
@@ -41,8 +43,9 @@ pub struct Lease<S> {
 #[must_use = "dropping the guard ends the request"]
 pub struct LeaseGuard {
     node: Arc<Node>,
-    /// When the request was picked, if it is timed.
-    begun: Option<Nanos>,
+    /// When the request was picked, if it is timed: one more than the time, so that no time is 0
+    /// and the guard is three words. It is moved with every request.
+    begun: Option<NonZeroU64>,
     answered: bool,
     outcome: Option<Outcome>,
 }
@@ -99,9 +102,21 @@ impl<S> fmt::Debug for Lease<S> {
 }
 
 impl LeaseGuard {
-    /// Takes over the request that the caller has counted in on `node`.
-    pub(super) fn new(node: Arc<Node>, begun: Option<Nanos>) -> Self {
-        Self { node, begun, answered: false, outcome: None }
+    /// Counts a request in on `node`.
+    #[inline]
+    pub(super) fn begin(node: &Arc<Node>, now: Option<Nanos>) -> Result<Self, Error> {
+        match node.load.begin(now) {
+            Ok(()) => {
+                let begun = now.and_then(|now| NonZeroU64::new(now.saturating_add(1)));
+                Ok(Self { node: Arc::clone(node), begun, answered: false, outcome: None })
+            }
+            Err(in_flight) => Err(overloaded(node, in_flight)),
+        }
+    }
+
+    /// When the request was picked, if it is timed.
+    fn begun(&self) -> Option<Nanos> {
+        self.begun.map(|begun| begun.get() - 1)
     }
 
     /// Who was picked.
@@ -117,7 +132,7 @@ impl LeaseGuard {
 
     /// The response head has arrived and is no failure: the latency is known, the outcome not yet.
     pub(crate) fn answered(&mut self) {
-        if let Some(begun) = self.begun {
+        if let Some(begun) = self.begun() {
             self.answer(begun, self.node.nanos(clock::now()));
         }
     }
@@ -131,7 +146,7 @@ impl LeaseGuard {
         }
         self.outcome = Some(outcome);
         self.node.tally.count(outcome);
-        let Some(begun) = self.begun else {
+        let Some(begun) = self.begun() else {
             return;
         };
         if !failed && self.answered {
@@ -163,7 +178,13 @@ impl LeaseGuard {
     }
 }
 
+#[cold]
+fn overloaded(node: &Node, in_flight: u32) -> Error {
+    Error::overloaded(node.id().clone(), in_flight)
+}
+
 impl Drop for LeaseGuard {
+    #[inline]
     fn drop(&mut self) {
         if self.answered {
             self.node.load.close();

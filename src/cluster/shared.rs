@@ -13,7 +13,7 @@ use super::control::{Applied, Control, Offer, Services, SourceId, check};
 use super::lease::LeaseGuard;
 use super::snapshot::{Miss, Snapshot};
 use crate::discover::Change;
-use crate::endpoint::{Endpoint, EndpointId, Node, Subset, since};
+use crate::endpoint::{Endpoint, EndpointId, Subset, since};
 use crate::error::Error;
 use crate::event::{Bus, Event};
 use crate::load::{Measure, Nanos};
@@ -68,12 +68,11 @@ impl Shared {
             let now = now.or_else(|| (measure == Measure::Latency).then(clock::now));
             let now = now.map(|now| self.nanos(now));
             let moment = Moment { measure, now: now.unwrap_or(0), random: &self.random };
-            match snapshot.pick(context, &moment, &|fault| self.tell_fault(fault)) {
-                Ok(node) => {
-                    return match node.load.begin(now) {
-                        Ok(()) => Ok(LeaseGuard::new(Arc::clone(node), now)),
-                        Err(in_flight) => Err(overloaded(node, in_flight)),
-                    };
+            match snapshot.pick(context, &moment) {
+                Ok(node) => return LeaseGuard::begin(node, now),
+                Err(Miss::Fault(node, reason)) => {
+                    self.tell_fault(reason);
+                    return LeaseGuard::begin(node, now);
                 }
                 Err(Miss::NoEndpoint(error)) => return Err(error),
                 Err(Miss::Unprepared(subset)) => self.prepare(subset),
@@ -207,9 +206,4 @@ impl Shared {
         let policy = self.control.lock().policy().name().into();
         self.bus.send(Event::PolicyFailed { policy, reason: reason.into() });
     }
-}
-
-#[cold]
-fn overloaded(node: &Node, in_flight: u32) -> Error {
-    Error::overloaded(node.id().clone(), in_flight)
 }

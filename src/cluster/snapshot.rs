@@ -39,8 +39,10 @@ pub(crate) struct Tier {
     pub(super) faulty: AtomicBool,
 }
 
-/// Why a snapshot has no endpoint for a request.
+/// What is the matter when a pick does not just find an endpoint.
 pub(crate) enum Miss<'a> {
+    /// The policy is at fault, which is to be told; this endpoint serves all the same.
+    Fault(&'a Arc<Node>, String),
     /// There is none.
     NoEndpoint(Error),
     /// The subset is not among those prepared.
@@ -48,13 +50,12 @@ pub(crate) enum Miss<'a> {
 }
 
 impl Snapshot {
-    /// Chooses the endpoint for a request. Counts nothing yet. A fault of the policy is told to
-    /// `tell` once per tier; an endpoint is found all the same.
+    /// Chooses the endpoint for a request. Counts nothing yet.
+    #[inline]
     pub(crate) fn pick<'a>(
         &'a self,
         context: &'a Context,
         moment: &'a Moment<'a>,
-        tell: &dyn Fn(String),
     ) -> Result<&'a Arc<Node>, Miss<'a>> {
         if let Some(preferred) = &context.prefer {
             if let Some(node) = self.preferred(preferred, context) {
@@ -66,8 +67,8 @@ impl Snapshot {
             Some(subset) => self.group(subset).ok_or(Miss::Unprepared(subset))?,
         };
         for tier in &group.tiers {
-            if let Some(node) = self.pick_in(tier, context, moment, tell) {
-                return Ok(node);
+            if let Some(found) = self.pick_in(tier, context, moment) {
+                return found;
             }
         }
         Err(self.no_endpoint(group, context))
@@ -90,32 +91,33 @@ impl Snapshot {
     fn preferred(&self, id: &EndpointId, context: &Context) -> Option<&Arc<Node>> {
         let member = self.find(id)?;
         let inside = context.subset.as_ref().is_none_or(|subset| subset.contains(&member.endpoint));
-        let allowed = inside && !context.exclude.contains(id);
+        let allowed = inside && !context.asked.exclude.contains(id);
         allowed.then_some(&member.node)
     }
 
+    #[inline]
     fn pick_in<'a>(
         &'a self,
         tier: &'a Tier,
         context: &'a Context,
         moment: &'a Moment<'a>,
-        tell: &dyn Fn(String),
-    ) -> Option<&'a Arc<Node>> {
+    ) -> Option<Result<&'a Arc<Node>, Miss<'a>>> {
         let candidates = tier.candidates(&self.members, context, moment);
         let fault = match catch_unwind(AssertUnwindSafe(|| tier.picker.pick(&candidates))) {
             Ok(Some(index)) if index < candidates.len() && candidates.allows(index) => {
-                return Some(&candidates.member(index).node);
+                return Some(Ok(&candidates.member(index).node));
             }
             Ok(None) => return None,
             Ok(Some(index)) => Fault::Index(index),
             Err(panic) => Fault::Panic(panic),
         };
-        tier.make_do(&candidates, fault, tell)
+        tier.make_do(&candidates, &fault)
     }
 
     #[cold]
     fn no_endpoint<'a>(&self, group: &Group, context: &Context) -> Miss<'a> {
-        let excludes = |place: &usize| context.exclude.contains(self.members[*place].endpoint.id());
+        let excludes =
+            |place: &usize| context.asked.exclude.contains(self.members[*place].endpoint.id());
         let tiers = group.tiers.iter();
         let excluded = tiers.map(|tier| tier.places(self.members.len()).filter(excludes).count());
         Miss::NoEndpoint(Error::no_endpoint(Census { excluded: excluded.sum(), ..group.census }))
@@ -123,6 +125,7 @@ impl Snapshot {
 }
 
 impl Tier {
+    #[inline]
     fn candidates<'a>(
         &'a self,
         members: &'a [Member],
@@ -130,7 +133,7 @@ impl Tier {
         moment: &'a Moment<'a>,
     ) -> Candidates<'a> {
         let places = self.places.as_deref();
-        Candidates::new(members, places, context.hash, &context.exclude, moment)
+        Candidates::new(members, places, &context.asked, moment)
     }
 
     /// Serves although the policy is at fault, which is told the first time.
@@ -138,13 +141,11 @@ impl Tier {
     fn make_do<'a>(
         &self,
         candidates: &Candidates<'a>,
-        fault: Fault,
-        tell: &dyn Fn(String),
-    ) -> Option<&'a Arc<Node>> {
-        if !self.faulty.swap(true, Ordering::Relaxed) {
-            tell(fault.to_string());
-        }
-        Some(&candidates.member(any_allowed(candidates)?).node)
+        fault: &Fault,
+    ) -> Option<Result<&'a Arc<Node>, Miss<'a>>> {
+        let node = &candidates.member(any_allowed(candidates)?).node;
+        let told = self.faulty.swap(true, Ordering::Relaxed);
+        Some(if told { Ok(node) } else { Err(Miss::Fault(node, fault.to_string())) })
     }
 
     /// The places of the tier's endpoints among so many members.

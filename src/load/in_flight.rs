@@ -23,6 +23,7 @@ pub(crate) struct InFlight(AtomicU64);
 
 impl InFlight {
     /// Counts a request in, or answers how many are in flight if no more can be counted.
+    #[inline]
     pub(crate) fn begin(&self) -> Result<(), u32> {
         let before = self.0.fetch_add(BEGIN, Ordering::Relaxed) & IN_FLIGHT;
         if before >= MOST {
@@ -34,11 +35,13 @@ impl InFlight {
 
     /// Counts a request out. The release pairs with the acquire of [`now`](Self::now): who sees
     /// the count reach 0 sees all that the requests did.
+    #[inline]
     pub(crate) fn end(&self) {
         let before = self.0.fetch_sub(1, Ordering::Release);
         debug_assert!(before & IN_FLIGHT > 0, "a request ended that had not begun");
     }
 
+    #[inline]
     pub(crate) fn now(&self) -> u32 {
         (self.0.load(Ordering::Acquire) & IN_FLIGHT) as u32
     }

@@ -118,6 +118,7 @@ impl Load {
     }
 
     /// A request that was [answered](Self::answer) is about to [end](Self::end).
+    #[inline]
     pub(crate) fn close(&self) {
         self.answered.fetch_sub(1, Ordering::Relaxed);
     }
@@ -133,10 +134,12 @@ impl Load {
     }
 
     /// Counts a request out.
+    #[inline]
     pub(crate) fn end(&self) {
         self.in_flight.end();
     }
 
+    #[inline]
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.now()
     }

@@ -14,9 +14,15 @@ pub struct Candidates<'a> {
     /// Which member each index means; `None` if they are all the members in their order, which
     /// saves the usual pick a step.
     places: Option<&'a [u32]>,
-    hash: Option<u64>,
-    exclude: &'a [EndpointId],
+    asked: &'a Asked,
     moment: &'a Moment<'a>,
+}
+
+/// What a request asks of the policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) hash: Option<u64>,
+    pub(crate) exclude: Vec<EndpointId>,
 }
 
 /// What does not depend on the endpoints of one pick.
@@ -31,11 +37,10 @@ impl<'a> Candidates<'a> {
     pub(crate) fn new(
         members: &'a [Member],
         places: Option<&'a [u32]>,
-        hash: Option<u64>,
-        exclude: &'a [EndpointId],
+        asked: &'a Asked,
         moment: &'a Moment<'a>,
     ) -> Self {
-        Self { members, places, hash, exclude, moment }
+        Self { members, places, asked, moment }
     }
 
     #[inline]
@@ -86,7 +91,7 @@ impl<'a> Candidates<'a> {
     #[must_use]
     #[inline]
     pub fn allows(&self, index: usize) -> bool {
-        self.exclude.is_empty() || !self.exclude.contains(self.id(index))
+        self.asked.exclude.is_empty() || !self.asked.exclude.contains(self.id(index))
     }
 
     /// Whether there may be endpoints that the request does not allow. While there are none, a
@@ -94,13 +99,13 @@ impl<'a> Candidates<'a> {
     #[must_use]
     #[inline]
     pub fn is_restricted(&self) -> bool {
-        !self.exclude.is_empty()
+        !self.asked.exclude.is_empty()
     }
 
     /// The hash of the request's key, if it has one.
     #[must_use]
     pub fn hash(&self) -> Option<u64> {
-        self.hash
+        self.asked.hash
     }
 
     /// A random number, uniform over all of `u64`, another one at every call. With a seeded
@@ -117,8 +122,7 @@ impl fmt::Debug for Candidates<'_> {
         f.debug_struct("Candidates")
             .field("len", &self.len())
             .field("measure", &self.moment.measure)
-            .field("hash", &self.hash)
-            .field("exclude", &self.exclude)
+            .field("asked", self.asked)
             .finish_non_exhaustive()
     }
 }

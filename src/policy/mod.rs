@@ -75,7 +75,7 @@ pub use self::p2c::P2c;
 pub use self::random::Random;
 pub use self::round_robin::RoundRobin;
 
-pub(crate) use self::candidates::Moment;
+pub(crate) use self::candidates::{Asked, Moment};
 
 /// Makes a [`Pick`] for every set of endpoints.
 ///
