@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use http::{Extensions, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 
 use super::Body;
 use crate::cluster::{Context, LeaseGuard};
@@ -96,23 +96,22 @@ impl<A, B: http_body::Body> sealed::Edge<Request<A>, Response<B>> for Http {
         self.tag |= request.extensions().get::<Context>().is_some();
     }
 
-    fn respond(&self, response: Response<B>, mut guard: LeaseGuard) -> Self::Output {
-        let (mut parts, body) = response.into_parts();
-        let outcome = Outcome::from(parts.status);
+    fn respond(&self, mut response: Response<B>, mut guard: LeaseGuard) -> Self::Output {
+        let outcome = Outcome::from(response.status());
         if self.tag {
-            parts.extensions.insert(ServedBy(guard.id().clone()));
+            response.extensions_mut().insert(ServedBy(guard.id().clone()));
         }
-        let tunnel = parts.status == StatusCode::SWITCHING_PROTOCOLS
-            || (self.connect && parts.status.is_success());
+        let tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS
+            || (self.connect && response.status().is_success());
         if tunnel {
             guard.report(outcome);
-            hold(&mut parts.extensions, guard);
-            return Response::from_parts(parts, Body::untracked(body));
+            response.extensions_mut().insert(HeldLease(Arc::new(guard)));
+            return response.map(Body::untracked);
         }
         // A body that says that it has ended may never be polled: its request ends here.
-        if self.completion == Completion::Head || body.is_end_stream() {
+        if self.completion == Completion::Head || response.body().is_end_stream() {
             guard.report(outcome);
-            return Response::from_parts(parts, Body::untracked(body));
+            return response.map(Body::untracked);
         }
         if outcome == Outcome::Success && self.completion == Completion::End {
             // Whether it is one, the end of the body decides.
@@ -120,12 +119,8 @@ impl<A, B: http_body::Body> sealed::Edge<Request<A>, Response<B>> for Http {
         } else {
             guard.report(outcome);
         }
-        Response::from_parts(parts, Body::new(body, guard, self.completion))
+        response.map(|body| Body::new(body, guard, self.completion))
     }
-}
-
-fn hold(extensions: &mut Extensions, guard: LeaseGuard) {
-    extensions.insert(HeldLease(Arc::new(guard)));
 }
 
 impl<Request, Response> sealed::Edge<Request, Response> for Plain {

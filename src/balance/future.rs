@@ -31,7 +31,7 @@ pin_project! {
     #[project = StateProjection]
     enum State<S, E, Request, F> {
         /// Awaits the readiness of the endpoint's service.
-        Ready { call: Option<Call<S, E, Request>> },
+        Ready { service: S, request: Option<Request>, flight: Option<Flight<E>> },
         /// Awaits its response.
         Called { #[pin] response: F, flight: Option<Flight<E>> },
         /// No endpoint was found.
@@ -39,14 +39,7 @@ pin_project! {
     }
 }
 
-/// A request that was not sent yet.
-struct Call<S, E, Request> {
-    service: S,
-    request: Request,
-    flight: Flight<E>,
-}
-
-/// What is left of a request once it was sent.
+/// What accompanies a request from its pick to its response.
 struct Flight<E> {
     edge: E,
     guard: LeaseGuard,
@@ -58,8 +51,8 @@ impl<S: Service<Request>, E, Request> ResponseFuture<S, E, Request> {
         S: Clone + Send + Sync + 'static,
     {
         let service = lease.service().clone();
-        let flight = Flight { edge, guard: lease.into_guard() };
-        Self { state: State::Ready { call: Some(Call { service, request, flight }) } }
+        let flight = Some(Flight { edge, guard: lease.into_guard() });
+        Self { state: State::Ready { service, request: Some(request), flight } }
     }
 
     pub(super) fn failed(error: Error) -> Self {
@@ -79,14 +72,13 @@ where
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
-                StateProjection::Ready { call } => {
-                    let pending = call.as_mut().expect(POLLED);
-                    let ready = ready!(pending.service.poll_ready(task));
-                    let Call { mut service, request, mut flight } = call.take().expect(POLLED);
+                StateProjection::Ready { service, request, flight } => {
+                    let ready = ready!(service.poll_ready(task));
+                    let mut flight = flight.take().expect(POLLED);
                     if let Err(error) = ready {
-                        let failed = flight.fail(Failure::Connect, error);
-                        return Poll::Ready(Err(failed));
+                        return Poll::Ready(Err(flight.fail(Failure::Connect, error)));
                     }
+                    let request = request.take().expect(POLLED);
                     flight.edge.sending(&request);
                     let response = service.call(request);
                     state.set(State::Called { response, flight: Some(flight) });
