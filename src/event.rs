@@ -4,9 +4,11 @@
 //! [`Cluster::subscribe`](crate::Cluster::subscribe). Each event is logged with [`tracing`] as
 //! well, with the target `whippletree`: membership at debug level, trouble as warnings.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use crate::endpoint::EndpointId;
@@ -92,23 +94,58 @@ impl Events {
     }
 }
 
-/// Where a cluster's events go: to the log and to the subscribers.
+/// Where a cluster's events go: to the log and to the subscribers, in the order of what happened.
+///
+/// Events are queued where things happen, under the control lock, and sent when it is free: a
+/// log subscriber is the user's code and may call the cluster.
 #[derive(Debug)]
 pub(crate) struct Bus {
     cluster: Arc<str>,
     sender: broadcast::Sender<Event>,
+    queue: Mutex<VecDeque<Event>>,
+    /// Held by the one thread that empties the queue.
+    sending: Mutex<()>,
 }
 
 impl Bus {
     pub(crate) fn new(cluster: Arc<str>, capacity: usize) -> Self {
-        Self { cluster, sender: broadcast::Sender::new(capacity) }
+        let sender = broadcast::Sender::new(capacity);
+        Self { cluster, sender, queue: Mutex::default(), sending: Mutex::default() }
     }
 
     pub(crate) fn subscribe(&self) -> Events {
         Events(self.sender.subscribe())
     }
 
+    /// Queues and sends an event.
     pub(crate) fn send(&self, event: Event) {
+        self.queue([event]);
+        self.flush();
+    }
+
+    /// Puts events behind those that wait already; [`flush`](Self::flush) must follow.
+    pub(crate) fn queue(&self, events: impl IntoIterator<Item = Event>) {
+        self.queue.lock().extend(events);
+    }
+
+    /// Sends what is queued. If another thread, or this one further up its stack, is at it
+    /// already, that one sees to the rest.
+    pub(crate) fn flush(&self) {
+        while !self.queue.lock().is_empty() {
+            let Some(_sending) = self.sending.try_lock() else {
+                return;
+            };
+            loop {
+                let next = self.queue.lock().pop_front();
+                match next {
+                    Some(event) => self.deliver(event),
+                    None => break,
+                }
+            }
+        }
+    }
+
+    fn deliver(&self, event: Event) {
         let cluster = &*self.cluster;
         match event {
             Event::Added(_) | Event::Updated(_) | Event::Removed(_) => {

@@ -93,7 +93,8 @@ impl Drop for Track {
     /// The body has ended, or its reader wants no more: either way the endpoint did its work,
     /// unless a failure was reported before.
     fn drop(&mut self) {
-        if self.open {
+        // Unless it is dropped because it panicked.
+        if self.open && !std::thread::panicking() {
             self.guard.report(Outcome::Success);
         }
     }

@@ -9,7 +9,7 @@ use crate::endpoint::{Endpoint, Member, Subset};
 use crate::error::{Census, Error};
 use crate::event::Event;
 use crate::load::Cost;
-use crate::policy::{Build, P2c, Pick, Policy};
+use crate::policy::{Build, P2c, Policy};
 
 /// What a snapshot is made of.
 pub(super) struct Plan<'a> {
@@ -37,7 +37,8 @@ pub(super) fn assemble(mut plan: Plan<'_>) -> Snapshot {
             (subset.clone(), group(&mut plan, Some(subset), before))
         })
         .collect();
-    Snapshot { members: plan.members, everyone, subsets, measure: plan.cost.measure() }
+    let measure = plan.cost.measure();
+    Snapshot { members: plan.members, everyone, subsets, measure, faulty: AtomicBool::new(false) }
 }
 
 fn group(plan: &mut Plan<'_>, subset: Option<&Subset>, before: Option<&Group>) -> Group {
@@ -58,19 +59,30 @@ fn group(plan: &mut Plan<'_>, subset: Option<&Subset>, before: Option<&Group>) -
             places.iter().map(|&place| &members[place as usize].endpoint).collect();
         let before =
             before.and_then(|group| group.tiers.iter().find(|tier| tier.priority == priority));
-        let phase = before.map_or_else(plan.random, |tier| tier.picker.phase());
-        let picker = picker(plan.policy, &Build { endpoints: &endpoints, phase }, plan.events);
+        let phase = before
+            .and_then(|tier| contained(plan.policy, plan.events, || tier.picker.phase()))
+            .unwrap_or_else(plan.random);
+        let build = Build { endpoints: &endpoints, phase };
+        let picker = contained(plan.policy, plan.events, || plan.policy.build(&build))
+            .unwrap_or_else(|| P2c::new().build(&build));
         let places = (places.len() < members.len()).then(|| places.into_boxed_slice());
-        Tier { priority, picker, places, faulty: AtomicBool::new(false) }
+        Tier { priority, picker, places }
     };
     Group { tiers: tiers.into_iter().map(tier).collect(), census }
 }
 
-/// The policy's picker, or that of the default policy if it panics.
-fn picker(policy: &dyn Policy, build: &Build<'_>, events: &mut Vec<Event>) -> Box<dyn Pick> {
-    catch_unwind(AssertUnwindSafe(|| policy.build(build))).unwrap_or_else(|panic| {
-        let reason = Error::panicked("build", &*panic).to_string().into();
-        events.push(Event::PolicyFailed { policy: policy.name().into(), reason });
-        P2c::new().build(build)
-    })
+/// What the policy's code answers, unless it panics; that is told once per snapshot.
+fn contained<T>(
+    policy: &dyn Policy,
+    events: &mut Vec<Event>,
+    work: impl FnOnce() -> T,
+) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .map_err(|panic| {
+            if !events.iter().any(|event| matches!(event, Event::PolicyFailed { .. })) {
+                let reason = Error::panicked("build", &*panic).to_string().into();
+                events.push(Event::PolicyFailed { policy: policy.name().into(), reason });
+            }
+        })
+        .ok()
 }

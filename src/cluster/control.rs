@@ -16,6 +16,10 @@ use crate::policy::Policy;
 /// The most subsets that are kept prepared.
 const SUBSETS: usize = 64;
 
+/// The least time until an endpoint that could not be forgotten because of a lease is looked at
+/// again: nothing spins, however long the lease lives.
+const RECHECK: Duration = Duration::from_secs(1);
+
 /// Which source lists an endpoint. The cluster's own handle is source 0.
 pub(super) type SourceId = u64;
 
@@ -32,9 +36,9 @@ pub(super) enum Offer {
 
 pub(super) struct Control {
     present: BTreeMap<EndpointId, Record>,
-    /// Endpoints that no source lists any more, and since when. Kept so that one that comes back
+    /// Endpoints that no source lists any more, and when to forget them, if ever. Kept so that one that comes back
     /// is the same endpoint with all that was learnt of it.
-    gone: BTreeMap<EndpointId, (Record, Instant)>,
+    gone: BTreeMap<EndpointId, (Record, Option<Instant>)>,
     /// The prepared subsets, the first named first.
     subsets: Vec<Subset>,
     policy: Arc<dyn Policy>,
@@ -131,9 +135,9 @@ impl Control {
                     .collect();
                 for endpoint in endpoints {
                     left.remove(endpoint.id());
-                    // Said before and not news: what was changed since by others stays.
+                    // Not news: what was changed since by others stays.
                     let record = self.present.get(endpoint.id());
-                    if record.is_some_and(|record| record.was_told(source, &endpoint)) {
+                    if record.is_some_and(|record| record.knows(source, &endpoint)) {
                         continue;
                     }
                     self.upsert(source, endpoint, services, now, applied);
@@ -171,21 +175,19 @@ impl Control {
 
     /// When there will be something to forget.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let since = self.gone.values().map(|(_, since)| *since).min()?;
-        // Beyond what a clock can tell means never.
-        since.checked_add(self.forget_after)
+        self.gone.values().filter_map(|(_, due)| *due).min()
     }
 
-    /// Forgets what has been gone for long enough. What still has leases starts its time again.
+    /// Forgets what has been gone for long enough. What still has leases is looked at again later.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Arc<Node>> {
         let mut waste = Vec::new();
-        let forget_after = self.forget_after;
-        self.gone.retain(|_, (record, since)| {
-            if now.saturating_duration_since(*since) < forget_after {
+        let later = now.checked_add(self.forget_after.max(RECHECK));
+        self.gone.retain(|_, (record, due)| {
+            if due.is_none_or(|due| now < due) {
                 return true;
             }
             if record.node.load.in_flight() > 0 {
-                *since = now;
+                *due = later;
                 return true;
             }
             waste.push(Arc::clone(&record.node));
@@ -276,7 +278,8 @@ impl Control {
             return;
         }
         if let Some(record) = self.present.remove(id) {
-            self.gone.insert(id.clone(), (record, now));
+            // Beyond what a clock can tell means never.
+            self.gone.insert(id.clone(), (record, now.checked_add(self.forget_after)));
             applied.events.push(Event::Removed(id.clone()));
         }
     }
@@ -298,8 +301,13 @@ impl Record {
         self.sources.push((source, endpoint));
     }
 
-    fn was_told(&self, source: SourceId, endpoint: &Endpoint) -> bool {
-        self.sources.iter().any(|(listed, told)| *listed == source && told == endpoint)
+    /// Whether the source has said this before, and if it has the last word, whether requests go
+    /// to its address: they do not after another source has changed that and withdrawn.
+    fn knows(&self, source: SourceId, endpoint: &Endpoint) -> bool {
+        let told = |(listed, told): &(SourceId, Endpoint)| *listed == source && told == endpoint;
+        let speaks_last = self.sources.last().is_some_and(told);
+        let here = self.endpoint.address() == endpoint.address();
+        self.sources.iter().any(told) && (here || !speaks_last)
     }
 
     fn listed_by(&self, source: SourceId) -> bool {

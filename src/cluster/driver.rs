@@ -6,20 +6,33 @@ use std::sync::{Arc, Weak};
 use tokio::runtime::Handle;
 
 use super::control::Control;
+use super::shared::discard;
 use super::{Shared, clock};
 
 impl Shared {
-    /// Sees to it that a task waits for the next deadline, if there is one and a tokio runtime.
-    /// Without a runtime, what is due is done with the next change.
-    pub(super) fn drive(self: &Arc<Self>, control: &mut Control) {
+    /// A task to wait for the next deadline, if there is one and nobody waits for it yet. Without a
+    /// tokio runtime, what is due is done with the next change.
+    ///
+    /// To be [started](Task::start) once the lock is free: a runtime that is shutting down drops
+    /// the task on the spot, which takes the lock.
+    pub(super) fn driver(self: &Arc<Self>, control: &mut Control) -> Option<Task> {
         if control.driven || control.deadline().is_none() {
-            return;
+            return None;
         }
-        if let Ok(runtime) = Handle::try_current() {
-            control.driven = true;
-            let driven = Driven(Arc::downgrade(self));
-            runtime.spawn(driven.run());
-        }
+        let runtime = Handle::try_current().ok()?;
+        control.driven = true;
+        Some(Task { runtime, driven: Driven(Arc::downgrade(self)) })
+    }
+}
+
+pub(super) struct Task {
+    runtime: Handle,
+    driven: Driven,
+}
+
+impl Task {
+    pub(super) fn start(self) {
+        self.runtime.spawn(self.driven.run());
     }
 }
 
@@ -32,7 +45,7 @@ impl Driven {
             tokio::time::sleep_until(deadline.into()).await;
             if let Some(shared) = self.0.upgrade() {
                 let forgotten = shared.control.lock().expire(clock::now());
-                drop(forgotten);
+                discard(forgotten);
             }
         }
     }

@@ -89,6 +89,15 @@ impl<S: 'static> Lease<S> {
         self.guard.report_at(outcome, || now);
     }
 
+    /// Ends the request without an outcome, as dropping the lease does, with the moment given.
+    pub fn cancel_at(mut self, now: Instant) {
+        if let (Some(begun), false) = (self.guard.begun(), self.guard.answered) {
+            let now = self.guard.node.nanos(now);
+            self.guard.node.load.give_up(begun, now);
+            self.guard.begun = None;
+        }
+    }
+
     /// Gives up the service and keeps the request in flight: what a response body holds.
     pub fn into_guard(self) -> LeaseGuard {
         self.guard
@@ -168,6 +177,12 @@ impl LeaseGuard {
         }
     }
 
+    /// The request ends without an answer. One would have taken longer than this.
+    #[cold]
+    fn give_up(&self, begun: Nanos) {
+        self.node.load.give_up(begun, self.node.nanos(clock::now()));
+    }
+
     /// The endpoint owes this request no answer any more; false if it did not before.
     fn end_wait(&mut self, now: Nanos) -> bool {
         let first = !std::mem::replace(&mut self.answered, true);
@@ -188,6 +203,8 @@ impl Drop for LeaseGuard {
     fn drop(&mut self) {
         if self.answered {
             self.node.load.close();
+        } else if let Some(begun) = self.begun() {
+            self.give_up(begun);
         }
         self.node.load.end();
     }

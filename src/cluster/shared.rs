@@ -116,7 +116,7 @@ impl Shared {
         let mut applied = Applied::default();
         let mut control = self.control.lock();
         control.redescribe(id, edit, &mut applied)?;
-        let old = self.publish(&control, &mut applied.events);
+        let old = self.publish(&control, &mut applied);
         drop(control);
         self.settle(applied, old);
         Ok(())
@@ -128,7 +128,7 @@ impl Shared {
         let mut applied = Applied::default();
         let mut control = self.control.lock();
         control.prepare(subset);
-        let old = self.publish(&control, &mut applied.events);
+        let old = self.publish(&control, &mut applied);
         drop(control);
         self.settle(applied, old);
     }
@@ -152,9 +152,12 @@ impl Shared {
                 for change in changes {
                     control.apply(source, change, &mut services, now, &mut applied);
                 }
-                let old = self.publish(&control, &mut applied.events);
-                self.drive(&mut control);
+                let old = self.publish(&control, &mut applied);
+                let driver = self.driver(&mut control);
                 drop(control);
+                if let Some(driver) = driver {
+                    driver.start();
+                }
                 self.settle(applied, old);
                 return errors;
             }
@@ -186,24 +189,36 @@ impl Shared {
 
     /// Makes what `control` says visible to picks. The caller drops the old snapshot after the
     /// lock: it may hold the last reference to a payload.
-    fn publish(&self, control: &Control, events: &mut Vec<Event>) -> Arc<Snapshot> {
+    fn publish(&self, control: &Control, applied: &mut Applied) -> Arc<Snapshot> {
         let random = || self.random.next();
-        let snapshot = control.snapshot(Some(&self.published.load()), &random, events);
-        self.published.swap(Arc::new(snapshot))
+        let previous = self.published.load();
+        let snapshot = control.snapshot(Some(&previous), &random, &mut applied.events);
+        drop(previous);
+        let old = self.published.swap(Arc::new(snapshot));
+        // Still under the lock, so that events stand in the order of the changes.
+        self.bus.queue(applied.events.drain(..));
+        old
     }
 
     /// What follows a change, outside the lock.
     fn settle(&self, applied: Applied, old: Arc<Snapshot>) {
         self.version.send_modify(|version| *version += 1);
-        for event in applied.events {
-            self.bus.send(event);
-        }
-        drop((applied.waste, old));
+        self.bus.flush();
+        discard((applied.waste, old));
     }
 
     #[cold]
     fn tell_fault(&self, reason: String) {
         let policy = self.control.lock().policy().name().into();
         self.bus.send(Event::PolicyFailed { policy, reason: reason.into() });
+    }
+}
+
+/// Drops what may hold the last reference to a payload, whose drop is the user's code: a panic in
+/// it must not end a source or a timer.
+pub(super) fn discard<T>(garbage: T) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(garbage))) {
+        let error = Error::panicked("drop of a payload", &*panic);
+        tracing::error!(target: "whippletree", "{error}");
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Snapshot {
     pub(super) everyone: Group,
     pub(super) subsets: Box<[(Subset, Group)]>,
     pub(super) measure: Measure,
+    /// Whether a fault of a picker has been told already.
+    pub(super) faulty: AtomicBool,
 }
 
 /// The endpoints of one subset, or all of them, by tier.
@@ -35,8 +37,6 @@ pub(crate) struct Tier {
     /// Which member each of the picker's indexes means; `None` if they are all the members in
     /// their order, which saves the usual pick a step.
     pub(super) places: Option<Box<[u32]>>,
-    /// Whether a fault of the picker has been told already.
-    pub(super) faulty: AtomicBool,
 }
 
 /// What is the matter when a pick does not just find an endpoint.
@@ -111,7 +111,19 @@ impl Snapshot {
             Ok(Some(index)) => Fault::Index(index),
             Err(panic) => Fault::Panic(panic),
         };
-        tier.make_do(&candidates, &fault)
+        self.make_do(&candidates, &fault)
+    }
+
+    /// Serves although the policy is at fault, which is told the first time.
+    #[cold]
+    fn make_do<'a>(
+        &self,
+        candidates: &Candidates<'a>,
+        fault: &Fault,
+    ) -> Option<Result<&'a Arc<Node>, Miss<'a>>> {
+        let node = &candidates.member(any_allowed(candidates)?).node;
+        let told = self.faulty.swap(true, Ordering::Relaxed);
+        Some(if told { Ok(node) } else { Err(Miss::Fault(node, fault.to_string())) })
     }
 
     #[cold]
@@ -134,18 +146,6 @@ impl Tier {
     ) -> Candidates<'a> {
         let places = self.places.as_deref();
         Candidates::new(members, places, &context.asked, moment)
-    }
-
-    /// Serves although the policy is at fault, which is told the first time.
-    #[cold]
-    fn make_do<'a>(
-        &self,
-        candidates: &Candidates<'a>,
-        fault: &Fault,
-    ) -> Option<Result<&'a Arc<Node>, Miss<'a>>> {
-        let node = &candidates.member(any_allowed(candidates)?).node;
-        let told = self.faulty.swap(true, Ordering::Relaxed);
-        Some(if told { Ok(node) } else { Err(Miss::Fault(node, fault.to_string())) })
     }
 
     /// The places of the tier's endpoints among so many members.

@@ -60,6 +60,10 @@ impl Cost {
     }
 }
 
+/// The cost of an endpoint that has not answered its first request yet: dearer than any that was
+/// measured, also when it is divided by the greatest weight.
+const UNKNOWN: f64 = 1e30;
+
 /// A [`Cost`] without its parameters, which the endpoints know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Measure {
@@ -133,6 +137,13 @@ impl Load {
         self.latency.penalize(now.saturating_sub(since), now);
     }
 
+    /// Records that there was no answer in the time from `since` to `now`.
+    pub(crate) fn give_up(&self, since: Nanos, now: Nanos) {
+        if now > since {
+            self.latency.at_least(now - since, now);
+        }
+    }
+
     /// Counts a request out.
     #[inline]
     pub(crate) fn end(&self) {
@@ -172,7 +183,7 @@ impl Load {
             // Never measured: free for one request, which measures it; then dearer than anything
             // that was measured, until that one has answered.
             (None, false) => 0.0,
-            (None, true) => peak_ewma::LONGEST * 2.0 * requests,
+            (None, true) => UNKNOWN * requests,
             (Some(latency), false) => latency * requests,
             // Silence counts as latency: an endpoint that hangs grows dearer with every moment,
             // long before its first timeout.

@@ -92,6 +92,20 @@ impl Latency {
     /// Takes a measured latency in. Of the responses within one tick the slowest counts and the
     /// others are passed over; the time they stand for goes to the next tick's response.
     pub(super) fn record(&self, took: Nanos, now: Nanos) {
+        self.update(took, now, |estimate, keep, sample| {
+            (keep < 1.0).then_some(estimate * keep + sample * (1.0 - keep))
+        });
+    }
+
+    /// Takes in that an answer takes longer than this: the estimate rises to it, and never falls.
+    /// A request that was given up says no more than that.
+    pub(super) fn at_least(&self, took: Nanos, now: Nanos) {
+        self.update(took, now, |_, _, _| None);
+    }
+
+    /// Lets a sample take the place of a lower estimate, or of none. What becomes of a higher one,
+    /// of which the share `keep` is left, is up to `below`.
+    fn update(&self, took: Nanos, now: Nanos, below: impl Fn(f64, f64, f64) -> Option<f64>) {
         let sample = (took as f64 / 1e9).clamp(SHORTEST, LONGEST);
         let tick = self.tick(now);
         // `Err` only says that there was nothing to change.
@@ -101,12 +115,9 @@ impl Latency {
             };
             let keep = kept(stamp, tick);
             if sample >= estimate * keep {
-                Some(pack(sample, tick))
-            } else if keep < 1.0 {
-                Some(pack(estimate * keep + sample * (1.0 - keep), tick))
-            } else {
-                None
+                return Some(pack(sample, tick));
             }
+            below(estimate, keep, sample).map(|estimate| pack(estimate, tick))
         });
     }
 
