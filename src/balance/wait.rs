@@ -18,7 +18,7 @@ impl Wait {
         limit: Duration,
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
-        if cluster.is_available() || limit.is_zero() {
+        if cluster.seems_available() || limit.is_zero() {
             self.0 = None;
             return Poll::Ready(());
         }

@@ -125,6 +125,12 @@ impl<S: Send + Sync + 'static> Cluster<S> {
         self.shared.published.load().is_available()
     }
 
+    /// What [`is_available`](Self::is_available) said when the last change was made, cheaper: a
+    /// caller that is told wrongly finds out at its pick, or on a second look.
+    pub(crate) fn seems_available(&self) -> bool {
+        self.shared.available.load(std::sync::atomic::Ordering::Acquire)
+    }
+
     /// Waits until an endpoint [is available](Self::is_available), for ever if need be. Uses no
     /// CPU meanwhile.
     ///

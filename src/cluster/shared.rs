@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -26,6 +27,8 @@ pub(super) struct Shared {
     pub(super) published: Published<Snapshot>,
     pub(super) control: Mutex<Control>,
     pub(super) bus: Bus,
+    /// Whether the snapshot has an endpoint to pick: a hint that spares `poll_ready` a look at it.
+    pub(super) available: AtomicBool,
     /// The number of snapshots so far; wakes who waits for an endpoint.
     pub(super) version: watch::Sender<u64>,
     connect: Option<Connect>,
@@ -44,6 +47,7 @@ impl Shared {
             control: Mutex::new(control),
             bus: Bus::new(Arc::clone(&builder.name), builder.event_capacity),
             name: builder.name,
+            available: AtomicBool::new(false),
             version: watch::Sender::new(0),
             connect,
             random,
@@ -194,7 +198,9 @@ impl Shared {
         let previous = self.published.load();
         let snapshot = control.snapshot(Some(&previous), &random, &mut applied.events);
         drop(previous);
+        let available = snapshot.is_available();
         let old = self.published.swap(Arc::new(snapshot));
+        self.available.store(available, Ordering::Release);
         // Still under the lock, so that events stand in the order of the changes.
         self.bus.queue(applied.events.drain(..));
         old
