@@ -56,6 +56,9 @@ impl Builder {
     }
 
     /// Makes every random choice repeatable: the same seed and the same calls give the same picks.
+    /// If the cost is a latency, the measured times are part of the calls: see
+    /// [`Cluster::pick_at`], [`Lease::report_at`](super::Lease::report_at) and
+    /// [`Lease::cancel_at`](super::Lease::cancel_at).
     ///
     /// Meant for tests and simulations: threads that pick at the same time then share a counter.
     /// Default: seeded by the operating system, each thread for itself.

@@ -140,9 +140,31 @@ impl Order {
     }
 }
 
-/// The step nearest to the golden ratio of `length` that has no divisor in common with it, so that
-/// `length` steps meet every point of the rim once.
+/// How far from the golden ratio a better step is looked for.
+const NEIGHBOURS: u64 = 64;
+
+/// A step near the golden ratio of `length` that has no divisor in common with it, so that `length`
+/// steps meet every point of the rim once.
+///
+/// Of these, the one whose ratio to `length` has the smallest largest term in its continued
+/// fraction: a large term means that some number of steps nearly comes back to the same point, and
+/// the points between them wait. The golden ratio itself has nothing but ones.
 fn stride(length: u64) -> u64 {
     let golden = (length as f64 * 0.618_033_988_749_894_9) as u64;
-    (1..=golden).rev().find(|step| gcd(*step, length) == 1).unwrap_or(1)
+    let near = golden.saturating_sub(NEIGHBOURS).max(1)..=golden + NEIGHBOURS;
+    near.filter(|&step| step < length && gcd(step, length) == 1)
+        .min_by_key(|&step| (largest_term(step, length), step.abs_diff(golden)))
+        .unwrap_or(1)
+}
+
+/// The largest term of the continued fraction of `one / other`, by Euclid's algorithm.
+fn largest_term(one: u64, other: u64) -> u64 {
+    let mut pair = (one, other);
+    let terms = std::iter::from_fn(|| {
+        let (one, other) = pair;
+        let term = other.checked_div(one)?;
+        pair = (other % one, one);
+        Some(term)
+    });
+    terms.max().unwrap_or(0)
 }

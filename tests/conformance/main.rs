@@ -4,6 +4,7 @@
 
 mod counters;
 mod membership;
+mod proportions;
 mod selection;
 #[path = "../strict/mod.rs"]
 mod strict;

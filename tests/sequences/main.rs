@@ -9,6 +9,7 @@ mod round_robin;
 #[path = "../strict/mod.rs"]
 mod strict;
 mod stride;
+mod turns;
 
 use whippletree::Cluster;
 use whippletree::policy::Policy;
