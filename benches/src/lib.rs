@@ -4,8 +4,8 @@
 //! cargo bench -p whippletree-bench                            some four minutes
 //! cargo bench -p whippletree-bench -- --quick                 rough numbers in two
 //! cargo bench -p whippletree-bench --bench pick -- "1 thread"
-//! cargo run --release -p whippletree-bench --bin table        the results as Markdown
-//! cargo run --release -p whippletree-bench --bin table -- --check
+//! cargo run --profile bench -p whippletree-bench --bin table        the results as Markdown
+//! cargo run --profile bench -p whippletree-bench --bin table -- --check
 //! ```
 //!
 //! | bench | measures | beside |

@@ -201,11 +201,33 @@ async fn without_endpoints_readiness_pends_and_wakes_on_insert() {
     cluster.insert(endpoint(0).with_weight(0)).unwrap();
     cluster.remove(&id(0));
     assert!(waiting.as_mut().now_or_never().is_none());
+    // Inserted from another task while this one waits in earnest.
     let begin = Instant::now();
-    cluster.insert(endpoint(1)).unwrap();
+    let inserter = cluster.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        inserter.insert(endpoint(1)).unwrap();
+    });
     let response = waiting.await.unwrap().call(request()).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
-    assert_eq!(begin.elapsed(), Duration::ZERO);
+    assert!(begin.elapsed() < Duration::from_secs(2), "woken by the clock alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_pends_again_when_the_last_available_endpoint_goes() {
+    let cluster = empty(&Script::default());
+    let mut balance = Balance::new(cluster.clone());
+    for round in 0..3 {
+        cluster.insert(endpoint(0)).unwrap();
+        assert!(balance.ready().now_or_never().is_some(), "round {round}");
+        if round == 1 {
+            cluster.set_weight(&id(0), whippletree::Weight::ZERO).unwrap();
+        } else {
+            cluster.remove(&id(0));
+        }
+        assert!(balance.ready().now_or_never().is_none(), "round {round}");
+        assert!(balance.clone().ready().now_or_never().is_none(), "round {round}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -50,7 +50,8 @@ async fn wake_up_is_not_lost_to_a_task_without_budget() {
             burn_the_budget().await;
             balance.ready().await.map(drop)
         });
-        tokio::task::yield_now().await;
+        // Long enough for it to have a budget again, and to wait in earnest.
+        sleep(Duration::from_secs(1)).await;
         cluster.insert(endpoint(0)).unwrap();
         tokio::time::timeout(PATIENCE, waiter).await.unwrap().unwrap().unwrap();
     }
@@ -115,8 +116,8 @@ async fn task_that_waits_on_an_empty_cluster_is_not_polled_for_an_hour() {
     assert!(polls <= 6, "three tasks were polled {polls} times");
     assert!(!ready.is_finished() && !available.is_finished());
     cluster.insert(endpoint(0)).unwrap();
-    ready.await.unwrap().unwrap();
-    available.await.unwrap();
+    tokio::time::timeout(PATIENCE, ready).await.unwrap().unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, available).await.unwrap().unwrap();
     follower.abort();
 }
 

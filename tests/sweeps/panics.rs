@@ -173,3 +173,29 @@ async fn others_are_forgotten_in_time_though_the_drop_of_a_service_panics() {
     assert_eq!(drops.load(Ordering::Relaxed), 2, "endpoint 1 is not forgotten");
     picks_still_work(&cluster);
 }
+
+/// Set in the process that [`both_drops_of_one_change_may_panic`] starts.
+const CHILD: &str = "WHIPPLETREE_BOTH_DROPS_PANIC";
+
+/// A second panic while the first one unwinds would abort the process: so in one of its own.
+#[test]
+fn both_drops_of_one_change_may_panic() {
+    if std::env::var_os(CHILD).is_some() {
+        return both_drops_panic();
+    }
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "panics::both_drops_of_one_change_may_panic"]).env(CHILD, "");
+    let output = child.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {said}", output.status);
+}
+
+fn both_drops_panic() {
+    let cluster = Cluster::builder()
+        .connect(|at| Explosive { armed: at.address().port() == 80, drops: Arc::default() });
+    cluster.replace(fleet(&[1, 1])).unwrap();
+    let moved = |at| Endpoint::new("elsewhere:81").and_then(|moved| moved.with_id(id(at))).unwrap();
+    let _ = catch_unwind(AssertUnwindSafe(|| cluster.replace([moved(0), moved(1)])));
+    assert_eq!(cluster.status().endpoints[1].endpoint.address().port(), 81);
+    picks_still_work(&cluster);
+}

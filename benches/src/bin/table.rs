@@ -1,7 +1,7 @@
 //! Prints the results of the last benchmarks as Markdown, with their ratios to the peers.
 //!
 //! ```text
-//! cargo run --release -p whippletree-bench --bin table [-- --check] [FOLDER]
+//! cargo run --profile bench -p whippletree-bench --bin table [-- --check] [FOLDER]
 //! ```
 //!
 //! `--check` also says which claim the results do not bear out, and then fails. A claim without
