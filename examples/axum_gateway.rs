@@ -41,13 +41,13 @@ async fn main() -> Result<(), BoxError> {
     }
     Ok(())
 }
-
-/// 502 if a backend failed, 503 if there is none to ask.
-async fn explain(error: Error) -> (Status, String) {
-    match error.is_service() {
-        true => (Status::BAD_GATEWAY, error.to_string()),
-        false => (Status::SERVICE_UNAVAILABLE, error.to_string()),
+/// 502 if a backend failed, 503 if there is none to ask. Clients are not told the addresses.
+async fn explain(error: Error) -> (Status, &'static str) {
+    eprintln!("{error}");
+    if error.is_service() {
+        return (Status::BAD_GATEWAY, "a backend failed");
     }
+    (Status::SERVICE_UNAVAILABLE, "no backend is available")
 }
 
 async fn start_backend(name: &'static str) -> Result<Endpoint, BoxError> {

@@ -52,7 +52,6 @@ fn serves(cluster: &Cluster<OnDrop>) {
 }
 
 #[test]
-#[ignore = "bug: commit drops what has expired outside discard before it calls connect"]
 fn change_is_made_though_the_drop_of_what_it_finds_expired_panics() {
     let cluster = Cluster::builder().forget_after(Duration::ZERO).connect(connect);
     cluster.replace(fleet(&[1, 1])).unwrap();
@@ -65,7 +64,6 @@ fn change_is_made_though_the_drop_of_what_it_finds_expired_panics() {
 }
 
 #[test]
-#[ignore = "bug: payloads that a batch brings and does not need are dropped outside discard"]
 fn source_is_followed_on_though_the_drop_of_a_payload_it_took_back_panics() {
     let cluster = Cluster::builder().build();
     let insert = |key, payload| Ok::<_, std::io::Error>(TowerChange::Insert(key, payload));
@@ -80,7 +78,6 @@ fn source_is_followed_on_though_the_drop_of_a_payload_it_took_back_panics() {
 }
 
 #[test]
-#[ignore = "bug: payloads that a batch brings and does not need are dropped outside discard"]
 fn source_is_followed_on_though_the_drop_of_a_payload_brought_twice_panics() {
     let cluster = Cluster::builder().build();
     let changes = [OnDrop::panic(), OnDrop::nothing()]
@@ -93,7 +90,6 @@ fn source_is_followed_on_though_the_drop_of_a_payload_brought_twice_panics() {
 }
 
 #[test]
-#[ignore = "bug: payloads made for a set that is refused are dropped outside discard"]
 fn source_is_followed_on_though_the_drop_of_a_payload_of_a_refused_set_panics() {
     let cluster = Cluster::builder().connect(connect);
     let sets = [Change::Replace(vec![endpoint(0), endpoint(9)]), Change::Insert(endpoint(1))];
@@ -125,7 +121,6 @@ fn overtaken(
 }
 
 #[test]
-#[ignore = "bug: upsert drops a superfluous payload under the lock"]
 fn superfluous_payload_may_use_the_cluster_when_it_is_dropped() {
     let (free, is_free) = mpsc::channel();
     let cluster = overtaken(move |cluster| {
@@ -143,7 +138,6 @@ fn superfluous_payload_may_use_the_cluster_when_it_is_dropped() {
 }
 
 #[test]
-#[ignore = "bug: upsert drops a superfluous payload under the lock, outside discard"]
 fn source_is_followed_on_though_the_drop_of_a_superfluous_payload_panics() {
     let cluster = overtaken(|_| OnDrop::panic());
     let sets = [vec![endpoint(0)], vec![endpoint(0), endpoint(1)]];
@@ -156,13 +150,12 @@ fn source_is_followed_on_though_the_drop_of_a_superfluous_payload_panics() {
 
 /// Two drops that panic in one go end the process, so this runs in a process of its own.
 #[test]
-#[ignore = "bug: discard drops several payloads in one go, and two that panic end the process"]
 fn process_lives_though_the_drops_of_two_payloads_panic_at_once() {
     const CHILD: &str = "WHIPPLETREE_TWO_DROPS";
     if std::env::var_os(CHILD).is_none() {
         let name = "process_lives_though_the_drops_of_two_payloads_panic_at_once";
         let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", name, "--include-ignored"])
+            .args(["--exact", name])
             .env(CHILD, "")
             .output()
             .unwrap();

@@ -319,7 +319,6 @@ fn poll_to_end(future: impl Future<Output = ()>) -> bool {
 }
 
 #[test]
-#[ignore = "bug: a body whose panic was caught counts as a success once it is dropped"]
 fn body_that_panicked_and_is_dropped_later_is_no_success() {
     let script = Script { panic: Some(Stage::Body), frames: 2, ..Script::default() };
     let balance = balance(Balance::builder(), &script);
@@ -381,7 +380,6 @@ fn policy_that_panics_under_many_threads_is_told_once_per_snapshot() {
 }
 
 #[test]
-#[ignore = "bug: told once by the build of one tier and once more by the pick of another"]
 fn policy_that_panics_in_build_and_in_pick_is_told_once_per_snapshot() {
     let cluster = Cluster::builder().policy(Panicking).connect(|_| ());
     let mut events = cluster.subscribe();

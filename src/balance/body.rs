@@ -56,7 +56,13 @@ impl<B: http_body::Body> http_body::Body for Body<B> {
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
-        let Poll::Ready(frame) = this.inner.as_mut().poll_frame(task) else {
+        // Not open while the inner body runs: if it panics, its drop is no success.
+        let open = this.track.as_mut().is_some_and(|track| std::mem::take(&mut track.open));
+        let polled = this.inner.as_mut().poll_frame(task);
+        if let Some(track) = this.track.as_mut() {
+            track.open = open;
+        }
+        let Poll::Ready(frame) = polled else {
             return Poll::Pending;
         };
         let over = match &frame {

@@ -74,6 +74,7 @@ use tower_service::Service;
 
 use crate::cluster::{Cluster, Context};
 use crate::error::{BoxError, Error};
+use crate::load::Completion;
 
 use self::wait::Wait;
 
@@ -112,6 +113,22 @@ impl<S> Balance<S> {
     #[must_use]
     pub fn new(cluster: Cluster<S>) -> Self {
         Self { cluster, edge: Http::new(), fail_fast: FAIL_FAST, wait: Wait::default() }
+    }
+}
+
+impl<S> Balance<S, Http> {
+    /// Sets when a request stops being in flight. Default [`Completion::End`].
+    #[must_use]
+    pub fn completion(mut self, completion: Completion) -> Self {
+        self.edge.completion = completion;
+        self
+    }
+
+    /// Lets every response say who served it; see [`Builder::tag_responses`].
+    #[must_use]
+    pub fn tag_responses(mut self) -> Self {
+        self.edge.tag = true;
+        self
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::snapshot::{Group, Snapshot, Tier};
@@ -16,6 +17,7 @@ pub(super) struct Plan<'a> {
     pub(super) members: Box<[Member]>,
     pub(super) subsets: &'a [Subset],
     pub(super) policy: &'a dyn Policy,
+    pub(super) policy_name: &'a Arc<str>,
     pub(super) cost: Cost,
     /// Positions of round robin and the like go on from here.
     pub(super) previous: Option<&'a Snapshot>,
@@ -38,7 +40,9 @@ pub(super) fn assemble(mut plan: Plan<'_>) -> Snapshot {
         })
         .collect();
     let measure = plan.cost.measure();
-    Snapshot { members: plan.members, everyone, subsets, measure, faulty: AtomicBool::new(false) }
+    // What was told of a build is not told again of a pick.
+    let told = plan.events.iter().any(|event| matches!(event, Event::PolicyFailed { .. }));
+    Snapshot { members: plan.members, everyone, subsets, measure, faulty: AtomicBool::new(told) }
 }
 
 fn group(plan: &mut Plan<'_>, subset: Option<&Subset>, before: Option<&Group>) -> Group {
@@ -60,10 +64,10 @@ fn group(plan: &mut Plan<'_>, subset: Option<&Subset>, before: Option<&Group>) -
         let before =
             before.and_then(|group| group.tiers.iter().find(|tier| tier.priority == priority));
         let phase = before
-            .and_then(|tier| contained(plan.policy, plan.events, || tier.picker.phase()))
+            .and_then(|tier| contained(plan.policy_name, plan.events, || tier.picker.phase()))
             .unwrap_or_else(plan.random);
         let build = Build { endpoints: &endpoints, phase };
-        let picker = contained(plan.policy, plan.events, || plan.policy.build(&build))
+        let picker = contained(plan.policy_name, plan.events, || plan.policy.build(&build))
             .unwrap_or_else(|| P2c::new().build(&build));
         let places = (places.len() < members.len()).then(|| places.into_boxed_slice());
         Tier { priority, picker, places }
@@ -72,16 +76,12 @@ fn group(plan: &mut Plan<'_>, subset: Option<&Subset>, before: Option<&Group>) -
 }
 
 /// What the policy's code answers, unless it panics; that is told once per snapshot.
-fn contained<T>(
-    policy: &dyn Policy,
-    events: &mut Vec<Event>,
-    work: impl FnOnce() -> T,
-) -> Option<T> {
+fn contained<T>(policy: &Arc<str>, events: &mut Vec<Event>, work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work))
         .map_err(|panic| {
             if !events.iter().any(|event| matches!(event, Event::PolicyFailed { .. })) {
                 let reason = Error::panicked("build", &*panic).to_string().into();
-                events.push(Event::PolicyFailed { policy: policy.name().into(), reason });
+                events.push(Event::PolicyFailed { policy: Arc::clone(policy), reason });
             }
         })
         .ok()

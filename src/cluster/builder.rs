@@ -97,7 +97,7 @@ impl Builder {
         S: Send + Sync + 'static,
         F: Fn(&Endpoint) -> S + Send + Sync + 'static,
     {
-        let connect = move |endpoint: &Endpoint| -> Payload { Box::new(connect(endpoint)) };
+        let connect = move |endpoint: &Endpoint| -> Payload { Payload::new(connect(endpoint)) };
         Cluster::of(Shared::new(self, Some(Box::new(connect))))
     }
 

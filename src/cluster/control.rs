@@ -39,9 +39,12 @@ pub(super) struct Control {
     /// Endpoints that no source lists any more, and when to forget them, if ever. Kept so that one that comes back
     /// is the same endpoint with all that was learnt of it.
     gone: BTreeMap<EndpointId, (Record, Option<Instant>)>,
+    /// The same by time, so that nothing has to be searched.
+    due: BTreeSet<(Instant, EndpointId)>,
     /// The prepared subsets, the first named first.
     subsets: Vec<Subset>,
     policy: Arc<dyn Policy>,
+    policy_name: Arc<str>,
     cost: Cost,
     forget_after: Duration,
     epoch: Instant,
@@ -64,11 +67,22 @@ pub(super) struct Applied {
     /// What the change has made superfluous, to be dropped outside the lock: a service's drop is
     /// the user's code.
     pub(super) waste: Vec<Arc<Node>>,
+    /// As `waste`: payloads that another writer has made superfluous.
+    pub(super) spare: Vec<Payload>,
+    /// Whether the source has withdrawn what it listed.
+    pub(super) withdrawn: bool,
+}
+
+impl Applied {
+    /// Whether picks have to see anything of it.
+    pub(super) fn is_visible(&self) -> bool {
+        !self.events.is_empty() || !self.waste.is_empty()
+    }
 }
 
 impl Control {
     pub(super) fn new(
-        policy: Arc<dyn Policy>,
+        (policy, policy_name): (Arc<dyn Policy>, Arc<str>),
         cost: Cost,
         forget_after: Duration,
         epoch: Instant,
@@ -76,8 +90,10 @@ impl Control {
         Self {
             present: BTreeMap::new(),
             gone: BTreeMap::new(),
+            due: BTreeSet::new(),
             subsets: Vec::new(),
             policy,
+            policy_name,
             cost,
             forget_after,
             epoch,
@@ -89,10 +105,6 @@ impl Control {
     pub(super) fn add_source(&mut self) -> SourceId {
         self.next_source += 1;
         self.next_source - 1
-    }
-
-    pub(super) fn policy(&self) -> &Arc<dyn Policy> {
-        &self.policy
     }
 
     /// The endpoints of `change` for which there is no payload yet.
@@ -107,11 +119,6 @@ impl Control {
             Change::Replace(endpoints) => endpoints.iter().filter(lacks).cloned().collect(),
             Change::Remove(_) => Vec::new(),
         }
-    }
-
-    /// Whether the endpoint is here because of `source`.
-    pub(super) fn lists(&self, source: SourceId, id: &EndpointId) -> bool {
-        self.present.get(id).is_some_and(|record| record.listed_by(source))
     }
 
     /// Applies a change that was [checked](check) and has all its services.
@@ -175,25 +182,42 @@ impl Control {
 
     /// When there will be something to forget.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.gone.values().filter_map(|(_, due)| *due).min()
+        self.due.first().map(|(due, _)| *due)
     }
 
     /// Forgets what has been gone for long enough. What still has leases is looked at again later.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Arc<Node>> {
         let mut waste = Vec::new();
-        let later = now.checked_add(self.forget_after.max(RECHECK));
-        self.gone.retain(|_, (record, due)| {
-            if due.is_none_or(|due| now < due) {
-                return true;
-            }
+        while self.due.first().is_some_and(|(due, _)| *due <= now) {
+            let Some((_, id)) = self.due.pop_first() else {
+                break;
+            };
+            let Some((record, _)) = self.gone.remove(&id) else {
+                continue;
+            };
             if record.node.load.in_flight() > 0 {
-                *due = later;
-                return true;
+                self.leave(id, record, now.checked_add(self.forget_after.max(RECHECK)));
+            } else {
+                waste.push(record.node);
             }
-            waste.push(Arc::clone(&record.node));
-            false
-        });
+        }
         waste
+    }
+
+    /// Keeps what was learnt of an endpoint that left; for ever, if the time is beyond what a clock
+    /// can tell.
+    fn leave(&mut self, id: EndpointId, record: Record, until: Option<Instant>) {
+        self.due.extend(until.map(|until| (until, id.clone())));
+        self.gone.insert(id, (record, until));
+    }
+
+    /// Takes an endpoint that left back in.
+    fn come_back(&mut self, id: &EndpointId) -> Option<Record> {
+        let (record, until) = self.gone.remove(id)?;
+        if let Some(until) = until {
+            self.due.remove(&(until, id.clone()));
+        }
+        Some(record)
     }
 
     /// Builds what picks shall read from now on; see [`assemble`].
@@ -212,6 +236,7 @@ impl Control {
             members,
             subsets: &self.subsets,
             policy: &*self.policy,
+            policy_name: &self.policy_name,
             cost: self.cost,
             previous,
             random,
@@ -234,7 +259,7 @@ impl Control {
         applied: &mut Applied,
     ) {
         let id = endpoint.id().clone();
-        if let Some((record, _)) = self.gone.remove(&id) {
+        if let Some(record) = self.come_back(&id) {
             self.present.insert(id.clone(), record);
             applied.events.push(Event::Added(id.clone()));
         }
@@ -242,7 +267,11 @@ impl Control {
         let service = match services.remove(&(id.clone(), endpoint.address().clone())) {
             Some(Offer::Brought(service)) => Some(service),
             Some(Offer::Made(service)) if !known => Some(service),
-            Some(Offer::Made(_)) | None => None,
+            Some(Offer::Made(service)) => {
+                applied.spare.push(service);
+                None
+            }
+            None => None,
         };
         let node = service.map(|service| {
             let parameters = self.cost.parameters();
@@ -268,6 +297,7 @@ impl Control {
         let Some(record) = self.present.get_mut(id) else {
             return;
         };
+        applied.withdrawn |= record.listed_by(source);
         let spoke_last = record.sources.last().is_some_and(|(last, _)| *last == source);
         record.sources.retain(|(listed, _)| *listed != source);
         if let Some((_, endpoint)) = record.sources.last() {
@@ -278,8 +308,7 @@ impl Control {
             return;
         }
         if let Some(record) = self.present.remove(id) {
-            // Beyond what a clock can tell means never.
-            self.gone.insert(id.clone(), (record, now.checked_add(self.forget_after)));
+            self.leave(id.clone(), record, now.checked_add(self.forget_after));
             applied.events.push(Event::Removed(id.clone()));
         }
     }

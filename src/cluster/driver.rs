@@ -6,7 +6,6 @@ use std::sync::{Arc, Weak};
 use tokio::runtime::Handle;
 
 use super::control::Control;
-use super::shared::discard;
 use super::{Shared, clock};
 
 impl Shared {
@@ -21,7 +20,7 @@ impl Shared {
         }
         let runtime = Handle::try_current().ok()?;
         control.driven = true;
-        Some(Task { runtime, driven: Driven(Arc::downgrade(self)) })
+        Some(Task { runtime, driven: Driven { shared: Arc::downgrade(self), over: false } })
     }
 }
 
@@ -37,27 +36,41 @@ impl Task {
 }
 
 /// The mark that a task is at work, taken back when it ends, also when its runtime shuts down.
-struct Driven(Weak<Shared>);
+struct Driven {
+    shared: Weak<Shared>,
+    /// Whether the mark was taken back already.
+    over: bool,
+}
 
 impl Driven {
-    async fn run(self) {
+    async fn run(mut self) {
         while let Some(deadline) = self.deadline() {
             tokio::time::sleep_until(deadline.into()).await;
-            if let Some(shared) = self.0.upgrade() {
+            if let Some(shared) = self.shared.upgrade() {
                 let forgotten = shared.control.lock().expire(clock::now());
-                discard(forgotten);
+                drop(forgotten);
             }
         }
     }
 
-    fn deadline(&self) -> Option<std::time::Instant> {
-        self.0.upgrade()?.control.lock().deadline()
+    /// The next deadline. If there is none the mark is taken back under the same lock, so that
+    /// whoever adds one finds no task and starts another.
+    fn deadline(&mut self) -> Option<std::time::Instant> {
+        let shared = self.shared.upgrade()?;
+        let mut control = shared.control.lock();
+        let deadline = control.deadline();
+        self.over = deadline.is_none();
+        control.driven = !self.over;
+        deadline
     }
 }
 
 impl Drop for Driven {
     fn drop(&mut self) {
-        if let Some(shared) = self.0.upgrade() {
+        if self.over {
+            return;
+        }
+        if let Some(shared) = self.shared.upgrade() {
             shared.control.lock().driven = false;
         }
     }

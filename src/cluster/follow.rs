@@ -116,7 +116,7 @@ fn arrival<K, S: Send + Sync + 'static, E: Into<BoxError>>(
 ) -> Arrival {
     match change {
         Ok(TowerChange::Insert(key, service)) => match describe(&key) {
-            Ok(endpoint) => Arrival::Service(endpoint, Box::new(service)),
+            Ok(endpoint) => Arrival::Service(endpoint, Payload::new(service)),
             Err(error) => Arrival::Change(Err(error.into())),
         },
         Ok(TowerChange::Remove(key)) => {
@@ -187,7 +187,7 @@ impl Follower {
         if changes.is_empty() {
             return;
         }
-        for error in shared.commit(self.source, merge(changes), services) {
+        for error in shared.commit(self.source, merge(changes), services).errors {
             self.fail(shared, &error);
         }
     }

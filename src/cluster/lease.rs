@@ -59,7 +59,7 @@ impl<S: 'static> Lease<S> {
     /// The payload of the endpoint: its service, or whatever the connect closure made.
     #[must_use]
     pub fn service(&self) -> &S {
-        let payload = self.guard.node.payload.downcast_ref();
+        let payload = self.guard.node.payload.get();
         payload.expect("a Cluster<S> puts nothing but S into its nodes")
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::control::{Offer, SourceId};
 use super::{Cluster, Shared};
 use crate::discover::Change;
-use crate::endpoint::{Endpoint, EndpointId, Labels, Weight};
+use crate::endpoint::{Endpoint, EndpointId, Labels, Payload, Weight};
 use crate::error::Error;
 
 /// The source that a cluster's own handle writes for.
@@ -25,7 +25,7 @@ impl<S: Send + Sync + 'static> Cluster<S> {
     /// As [`insert`](Self::insert), with the payload given instead of made by the connect closure.
     /// Under a known id it replaces the payload: requests under way finish with the old one.
     pub fn insert_service(&self, endpoint: Endpoint, service: S) {
-        self.shared.bring(HANDLE, endpoint, Offer::Brought(Box::new(service)));
+        self.shared.bring(HANDLE, endpoint, Offer::Brought(Payload::new(service)));
     }
 
     /// Withdraws an endpoint that this handle added; answers whether it had. Picks no longer find

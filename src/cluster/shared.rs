@@ -18,12 +18,14 @@ use crate::endpoint::{Endpoint, EndpointId, Subset, since};
 use crate::error::Error;
 use crate::event::{Bus, Event};
 use crate::load::{Measure, Nanos};
-use crate::policy::Moment;
+use crate::policy::{Moment, Policy};
 use crate::random::Source as Random;
 use crate::sync::{Mutex, Published};
 
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
+    /// The policy's name.
+    pub(super) policy: Arc<str>,
     pub(super) published: Published<Snapshot>,
     pub(super) control: Mutex<Control>,
     pub(super) bus: Bus,
@@ -36,17 +38,33 @@ pub(super) struct Shared {
     epoch: Instant,
 }
 
+/// What became of changes.
+#[derive(Default)]
+pub(super) struct Committed {
+    /// What hindered those that were not made.
+    pub(super) errors: Vec<Error>,
+    /// Whether the source has withdrawn what it listed.
+    pub(super) withdrawn: bool,
+}
+
 impl Shared {
     pub(super) fn new(builder: Builder, connect: Option<Connect>) -> Arc<Self> {
         let epoch = clock::now();
         let random = Random::new(builder.seed);
-        let control = Control::new(builder.policy, builder.cost, builder.forget_after, epoch);
+        let policy = policy_name(&*builder.policy);
+        let control = Control::new(
+            (builder.policy, Arc::clone(&policy)),
+            builder.cost,
+            builder.forget_after,
+            epoch,
+        );
         let empty = control.snapshot(None, &|| random.next(), &mut Vec::new());
         Arc::new(Self {
             published: Published::new(empty),
             control: Mutex::new(control),
             bus: Bus::new(Arc::clone(&builder.name), builder.event_capacity),
             name: builder.name,
+            policy,
             available: AtomicBool::new(false),
             version: watch::Sender::new(0),
             connect,
@@ -93,13 +111,11 @@ impl Shared {
 
     /// Withdraws what `source` lists; answers whether it did.
     pub(super) fn withdraw(self: &Arc<Self>, source: SourceId, id: &EndpointId) -> bool {
-        let listed = self.control.lock().lists(source, id);
-        self.commit(source, vec![Change::Remove(id.clone())], Services::new());
-        listed
+        self.commit(source, vec![Change::Remove(id.clone())], Services::new()).withdrawn
     }
 
     pub(super) fn apply(self: &Arc<Self>, source: SourceId, change: Change) -> Result<(), Error> {
-        self.commit(source, vec![change], Services::new()).pop().map_or(Ok(()), Err)
+        self.commit(source, vec![change], Services::new()).errors.pop().map_or(Ok(()), Err)
     }
 
     pub(super) fn apply_set(
@@ -144,35 +160,41 @@ impl Shared {
         source: SourceId,
         mut changes: Vec<Change>,
         mut services: Services,
-    ) -> Vec<Error> {
-        let mut errors = Vec::new();
+    ) -> Committed {
+        let mut committed = Committed::default();
         loop {
             let now = clock::now();
             let mut control = self.control.lock();
-            let mut applied = Applied { events: Vec::new(), waste: control.expire(now) };
+            let forgotten = control.expire(now);
             let lacking: Vec<Vec<Endpoint>> =
                 changes.iter().map(|change| control.unconnected(change, &services)).collect();
             if lacking.iter().all(Vec::is_empty) {
+                let mut applied = Applied::default();
                 for change in changes {
                     control.apply(source, change, &mut services, now, &mut applied);
                 }
-                let old = self.publish(&control, &mut applied);
+                // What says nothing new costs no snapshot and wakes nobody.
+                let old = applied.is_visible().then(|| self.publish(&control, &mut applied));
                 let driver = self.driver(&mut control);
                 drop(control);
                 if let Some(driver) = driver {
                     driver.start();
                 }
-                self.settle(applied, old);
-                return errors;
+                drop(forgotten);
+                committed.withdrawn = applied.withdrawn;
+                if let Some(old) = old {
+                    self.settle(applied, old);
+                }
+                return committed;
             }
             // The connect closure is the user's code: it runs without the lock, after which the
             // world may have changed and is looked at again.
             drop(control);
-            drop(applied);
+            drop(forgotten);
             let mut lacking = lacking.into_iter();
             changes.retain(|_| {
                 let result = self.connect(lacking.next().unwrap_or_default(), &mut services);
-                result.map_err(|error| errors.push(error)).is_ok()
+                result.map_err(|error| committed.errors.push(error)).is_ok()
             });
         }
     }
@@ -215,7 +237,7 @@ impl Shared {
 
     #[cold]
     fn tell_fault(&self, reason: String) {
-        let policy = self.control.lock().policy().name().into();
+        let policy = Arc::clone(&self.policy);
         self.bus.send(Event::PolicyFailed { policy, reason: reason.into() });
     }
 }
@@ -227,4 +249,9 @@ pub(super) fn discard<T>(garbage: T) {
         let error = Error::panicked("drop of a payload", &*panic);
         tracing::error!(target: "whippletree", "{error}");
     }
+}
+
+/// Asked once: a policy is the user's code, also where it only says its name.
+fn policy_name(policy: &dyn Policy) -> Arc<str> {
+    catch_unwind(AssertUnwindSafe(|| policy.name().into())).unwrap_or_else(|_| "unnamed".into())
 }

@@ -57,7 +57,7 @@ impl<S> Cluster<S> {
     /// the other.
     #[must_use]
     pub fn status(&self) -> ClusterStatus {
-        let policy = self.shared.control.lock().policy().name().to_owned();
+        let policy = self.shared.policy.to_string();
         let instant = clock::now();
         let now = self.shared.nanos(instant);
         let snapshot = self.shared.published.load();

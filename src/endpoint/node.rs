@@ -1,5 +1,6 @@
 use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -7,12 +8,36 @@ use std::time::Instant;
 use parking_lot::RwLock;
 
 use super::{Endpoint, EndpointId};
+use crate::error::Error;
 use crate::health::Outcome;
 use crate::load::{Load, Nanos, PeakEwma};
 
 /// What the user keeps per endpoint, a service most often. Its type is known to the typed shell
 /// around the cluster alone, so that everything within is compiled once.
-pub(crate) type Payload = Box<dyn Any + Send + Sync>;
+///
+/// Its drop is the user's code and may run anywhere: with the last lease, within a pick that was
+/// overtaken by a change, in the timer's task. A panic in it is logged and goes no further.
+pub(crate) struct Payload(Option<Box<dyn Any + Send + Sync>>);
+
+impl Payload {
+    pub(crate) fn new(payload: impl Any + Send + Sync) -> Self {
+        Self(Some(Box::new(payload)))
+    }
+
+    pub(crate) fn get<S: 'static>(&self) -> Option<&S> {
+        self.0.as_deref()?.downcast_ref()
+    }
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        let payload = self.0.take();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            let error = Error::panicked("drop of a payload", &*panic);
+            tracing::error!(target: "whippletree", "{error}");
+        }
+    }
+}
 
 /// An endpoint as it lives: its payload and what was measured. Exists from its first insertion
 /// until it is forgotten and its last lease is dropped.
