@@ -79,7 +79,8 @@ pub(crate) use self::candidates::{Asked, Moment};
 
 /// Makes a [`Pick`] for every set of endpoints.
 ///
-/// Called off the request path, once per change. A panic in it is contained: the cluster reports
+/// Called off the request path, once per change, while the cluster is locked for other changes: it
+/// must not call the cluster. A panic in it is contained: the cluster reports
 /// it as an [event](crate::event::Event) and picks with [`P2c`] until the next change.
 pub trait Policy: fmt::Debug + Send + Sync + 'static {
     /// The name by which configuration and statistics call the policy.
@@ -101,7 +102,7 @@ pub trait Pick: Send + Sync + 'static {
 
     /// How far a policy with an order has come, as a fraction of its cycle in units of 2⁻⁶⁴.
     ///
-    /// The next picker of the same endpoints group gets it as [`Build::phase`], so that a change
+    /// The next picker of the same group of endpoints gets it as [`Build::phase`], so that a change
     /// does not send everybody back to the first endpoint. Default 0, for policies without one.
     fn phase(&self) -> u64 {
         0
