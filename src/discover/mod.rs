@@ -13,7 +13,10 @@
 //! | tower's [`Discover`](tower::discover::Discover), which brings its own services | [`Cluster::follow_discover`](crate::Cluster::follow_discover) |
 //!
 //! Whatever a source does, the cluster keeps serving: an error, a refused set, a panic or the end
-//! of the stream leaves its last good set in use and is told as an [event](crate::event). Changes
+//! of the stream leaves its last good set in use and is told as an [event](crate::event). An empty
+//! set is taken at its word: a source that may answer "nothing" by mistake should not deliver it.
+//! A stream that is followed a second time is a second source: to go on with the set of one that
+//! broke off, write to a [`Source`](crate::cluster::Source) of your own. Changes
 //! that are ready at the same moment are applied together: up to 1024, of tokio's channels 128.
 
 use crate::endpoint::{Endpoint, EndpointId};
