@@ -44,15 +44,27 @@ enum Kind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Census {
     pub(crate) known: usize,
+    pub(crate) down: usize,
+    pub(crate) unproven: usize,
+    pub(crate) ejected: usize,
+    pub(crate) draining: usize,
+    pub(crate) in_maintenance: usize,
     pub(crate) weight_zero: usize,
     pub(crate) outside_subset: usize,
     pub(crate) excluded: usize,
+    /// Whether so few are available that nothing is picked.
+    pub(crate) closed: bool,
 }
 
 impl fmt::Display for Census {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} known", self.known)?;
         for (count, what) in [
+            (self.down, "down"),
+            (self.unproven, "not yet proven"),
+            (self.ejected, "ejected"),
+            (self.draining, "draining"),
+            (self.in_maintenance, "in maintenance"),
             (self.weight_zero, "with weight 0"),
             (self.outside_subset, "outside the subset"),
             (self.excluded, "excluded by the request"),
@@ -60,6 +72,9 @@ impl fmt::Display for Census {
             if count > 0 {
                 write!(f, ", {count} {what}")?;
             }
+        }
+        if self.closed {
+            f.write_str(": fewer are available than the panic threshold asks for")?;
         }
         Ok(())
     }

@@ -7,14 +7,16 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
-use crate::endpoint::EndpointId;
+use crate::endpoint::{Admin, EndpointId};
+use crate::health::outlier::Reason;
 
 /// One change or one trouble of a cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
     /// The endpoint is new, or came back.
@@ -23,6 +25,64 @@ pub enum Event {
     Updated(EndpointId),
     /// No source lists the endpoint any more.
     Removed(EndpointId),
+    /// A probe has found the endpoint fit, after it was down or not yet proven.
+    ProbeUp {
+        /// The endpoint.
+        endpoint: EndpointId,
+        /// The probe's name.
+        probe: Arc<str>,
+    },
+    /// A probe has failed often enough to call the endpoint down.
+    ProbeDown {
+        /// The endpoint.
+        endpoint: EndpointId,
+        /// The probe's name.
+        probe: Arc<str>,
+        /// Why the last check failed.
+        reason: Arc<str>,
+    },
+    /// Live traffic spoke against the endpoint: it gets no requests for a while.
+    Ejected {
+        /// The endpoint.
+        endpoint: EndpointId,
+        /// What the traffic said.
+        reason: Reason,
+        /// How long it stays out, at least.
+        lasts: Duration,
+    },
+    /// Live traffic spoke against the endpoint, but as many are ejected as may be. Told once until
+    /// it is ejected or returns.
+    EjectionRefused {
+        /// The endpoint.
+        endpoint: EndpointId,
+        /// What the traffic said.
+        reason: Reason,
+    },
+    /// The time of its ejection is over: one request, or one check, decides whether the endpoint
+    /// returns.
+    HalfOpen(EndpointId),
+    /// The endpoint's ejection has ended.
+    Returned(EndpointId),
+    /// The operator has changed what an endpoint is to do.
+    Administered {
+        /// The endpoint.
+        endpoint: EndpointId,
+        /// What it is to do.
+        state: Admin,
+        /// Who says so.
+        by: Arc<str>,
+    },
+    /// Fewer endpoints are available than the panic threshold asks for.
+    PanicEntered,
+    /// Enough endpoints are available again.
+    PanicLeft,
+    /// Requests go to another tier first.
+    TierSwitched {
+        /// The priority of the tier that served.
+        from: u32,
+        /// The priority of the tier that serves.
+        to: u32,
+    },
     /// A source delivered an error, or something that was refused; its last set stays in use.
     DiscoveryFailed {
         /// The source's name.
@@ -53,6 +113,28 @@ impl fmt::Display for Event {
             Self::Added(id) => write!(f, "endpoint {id} added"),
             Self::Updated(id) => write!(f, "endpoint {id} updated"),
             Self::Removed(id) => write!(f, "endpoint {id} removed"),
+            Self::ProbeUp { endpoint, probe } => write!(f, "endpoint {endpoint} up by {probe}"),
+            Self::ProbeDown { endpoint, probe, reason } => {
+                write!(f, "endpoint {endpoint} down by {probe}: {reason}")
+            }
+            Self::Ejected { endpoint, reason, lasts } => {
+                write!(f, "endpoint {endpoint} ejected for {lasts:.1?}: {reason}")
+            }
+            Self::EjectionRefused { endpoint, reason } => {
+                write!(f, "endpoint {endpoint} not ejected, too many are: {reason}")
+            }
+            Self::HalfOpen(id) => write!(f, "endpoint {id} on trial"),
+            Self::Returned(id) => write!(f, "endpoint {id} returned"),
+            Self::Administered { endpoint, state, by } => {
+                write!(f, "endpoint {endpoint} set to {state} by {by}")
+            }
+            Self::PanicEntered => {
+                f.write_str("panic: fewer endpoints are available than the threshold asks for")
+            }
+            Self::PanicLeft => f.write_str("panic left: enough endpoints are available"),
+            Self::TierSwitched { from, to } => {
+                write!(f, "tier of priority {to} serves instead of {from}")
+            }
             Self::DiscoveryFailed { source, reason } => {
                 write!(f, "discovery by {source} failed: {reason}")
             }
@@ -148,9 +230,13 @@ impl Bus {
     fn deliver(&self, event: Event) {
         let cluster = &*self.cluster;
         match event {
-            Event::Added(_) | Event::Updated(_) | Event::Removed(_) => {
+            Event::Added(_) | Event::Updated(_) | Event::Removed(_) | Event::HalfOpen(_) => {
                 tracing::debug!(target: "whippletree", cluster, "{event}");
             }
+            Event::ProbeUp { .. }
+            | Event::Returned(_)
+            | Event::Administered { .. }
+            | Event::PanicLeft => tracing::info!(target: "whippletree", cluster, "{event}"),
             _ => tracing::warn!(target: "whippletree", cluster, "{event}"),
         }
         if self.sender.receiver_count() > 0 {

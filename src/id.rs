@@ -8,6 +8,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh64::xxh64;
 
 use crate::error::Error;
+use crate::random::mix;
 
 /// The longest id in bytes: the longest address, `https://`, a DNS name of 253 and a port, fits.
 const LONGEST: usize = 272;
@@ -57,6 +58,11 @@ impl EndpointId {
     /// characters, as an address is.
     pub(crate) fn unchecked(text: &str) -> Self {
         Self { text: text.into(), hash: xxh64(text.as_bytes(), 0) }
+    }
+
+    /// A number that is as good as random for every pair of id and `hash`, and always the same.
+    pub(crate) fn mixed_with(&self, hash: u64) -> u64 {
+        mix(self.hash ^ mix(hash))
     }
 
     /// The id as it was given.

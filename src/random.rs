@@ -61,8 +61,14 @@ pub(crate) fn below(draw: u32, bound: usize) -> usize {
     ((u64::from(draw) * bound as u64) >> 32) as usize
 }
 
+/// Maps a random number to `0.0..1.0`, with the 53 bits that an `f64` holds.
+pub(crate) fn unit(draw: u64) -> f64 {
+    (draw >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// SplitMix64's mixing function: every bit of the state changes about half of the result's.
 #[inline]
-fn mix(state: u64) -> u64 {
+pub(crate) fn mix(state: u64) -> u64 {
     let mut z = state.wrapping_add(GOLDEN);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -7,8 +7,10 @@ pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(not(whippletree_loom))]
-pub(crate) use parking_lot::Mutex;
+pub(crate) use parking_lot::{Mutex, MutexGuard};
 
+#[cfg(whippletree_loom)]
+pub(crate) use loom::sync::MutexGuard;
 #[cfg(whippletree_loom)]
 pub(crate) use model::Mutex;
 

@@ -1,88 +1,309 @@
-//! From the members to a snapshot: groups, tiers and their pickers.
+//! From the members to a snapshot: groups, tiers, bands and their pickers.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
-use super::snapshot::{Group, Snapshot, Tier};
-use crate::endpoint::{Endpoint, Member, Subset};
+use super::band::{Band, BandKey, Bands};
+use super::facts::Fitness;
+use super::rules::Rules;
+use super::snapshot::{Group, Snapshot};
+use super::spread::{self, Level};
+use crate::endpoint::State;
+use super::tiers::{Decision, History, Tier, decide};
+use crate::endpoint::{Locality, Member, Subset};
 use crate::error::{Census, Error};
 use crate::event::Event;
-use crate::load::Cost;
-use crate::policy::{Build, P2c, Policy};
+use crate::load::Nanos;
+use crate::policy::{Build, P2c, Pick, Policy, Ramp, Restraint};
+
+/// An endpoint as the control side hands it over.
+pub(super) struct Candidate {
+    pub(super) member: Member,
+    pub(super) fitness: Fitness,
+    pub(super) state: State,
+    /// Since when it has been fit to serve.
+    pub(super) fit_since: Option<Instant>,
+}
 
 /// What a snapshot is made of.
 pub(super) struct Plan<'a> {
-    pub(super) members: Box<[Member]>,
-    pub(super) subsets: &'a [Subset],
-    pub(super) policy: &'a dyn Policy,
-    pub(super) policy_name: &'a Arc<str>,
-    pub(super) cost: Cost,
+    pub(super) candidates: &'a [Candidate],
+    pub(super) rules: &'a Rules,
     /// Positions of round robin and the like go on from here.
     pub(super) previous: Option<&'a Snapshot>,
+    pub(super) now: Instant,
+    pub(super) epoch: Instant,
     /// Starts the positions that are new.
     pub(super) random: &'a dyn Fn() -> u64,
     /// Where a panic of the policy is told.
-    pub(super) events: &'a mut Vec<Event>,
+    pub(super) events: Vec<Event>,
+    /// When to build again, though nothing else has changed.
+    pub(super) again: Option<Instant>,
 }
 
-/// Builds a picker for every tier of the whole cluster and of each prepared subset.
-pub(super) fn assemble(mut plan: Plan<'_>) -> Snapshot {
-    let before = plan.previous.map(|previous| &previous.everyone);
-    let everyone = group(&mut plan, None, before);
-    let subsets = plan.subsets;
-    let subsets = subsets
-        .iter()
-        .map(|subset| {
-            let before = plan.previous.and_then(|previous| previous.group(subset));
-            (subset.clone(), group(&mut plan, Some(subset), before))
-        })
-        .collect();
-    let measure = plan.cost.measure();
-    // What was told of a build is not told again of a pick.
-    let told = plan.events.iter().any(|event| matches!(event, Event::PolicyFailed { .. }));
-    Snapshot { members: plan.members, everyone, subsets, measure, faulty: AtomicBool::new(told) }
-}
+impl<'a> Plan<'a> {
+    pub(super) fn new(
+        rules: &'a Rules,
+        candidates: &'a [Candidate],
+        previous: Option<&'a Snapshot>,
+        now: Instant,
+        epoch: Instant,
+        random: &'a dyn Fn() -> u64,
+    ) -> Self {
+        let events = Vec::new();
+        Self { candidates, rules, previous, now, epoch, random, events, again: None }
+    }
 
-fn group(plan: &mut Plan<'_>, subset: Option<&Subset>, before: Option<&Group>) -> Group {
-    let members = &plan.members;
-    let mut census = Census { known: members.len(), ..Census::default() };
-    let mut tiers: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for (place, member) in members.iter().enumerate() {
-        if subset.is_some_and(|subset| !subset.contains(&member.endpoint)) {
-            census.outside_subset += 1;
-        } else if member.endpoint.weight().is_zero() {
-            census.weight_zero += 1;
-        } else {
-            tiers.entry(member.endpoint.priority()).or_default().push(place as u32);
+    /// Builds the group of a subset, or of everyone.
+    pub(super) fn group(&mut self, subset: Option<&Subset>, before: Option<&Group>) -> Group {
+        let mut census = Census { known: self.candidates.len(), ..Census::default() };
+        let mut tiers: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        let mut trials = Vec::new();
+        for (place, candidate) in self.candidates.iter().enumerate() {
+            let endpoint = &candidate.member.endpoint;
+            if subset.is_some_and(|subset| !subset.contains(endpoint)) {
+                census.outside_subset += 1;
+                continue;
+            }
+            candidate.count(&mut census);
+            if candidate.member.on_trial {
+                trials.push(place as u32);
+            }
+            if candidate.fitness.wanted {
+                tiers.entry(endpoint.priority()).or_default().push(place as u32);
+            }
+        }
+        let counted: Vec<Tier> = tiers.iter().map(|tier| self.tier(tier)).collect();
+        let never = History::default();
+        let history = before.map_or(&never, |group| &group.history);
+        let mut decision = decide(&counted, &self.rules.tiers, history, self.now);
+        census.closed = decision.closed;
+        self.again(decision.again);
+        let places: Vec<Vec<u32>> = tiers.into_values().collect();
+        let bands = self.bands(&decision, &counted, &places, before);
+        let history = std::mem::take(&mut decision.history);
+        let worst = history.serving.unwrap_or(u32::MAX);
+        let in_time = |place: &u32| self.endpoint(*place).endpoint.priority() <= worst;
+        trials.retain(in_time);
+        Group::new(bands, trials.into(), census, history)
+    }
+
+    /// What the policy's code answers, unless it panics; that is told once per snapshot.
+    fn contained<T>(&mut self, work: impl FnOnce() -> T) -> Option<T> {
+        BUILDING.set(true);
+        let done = catch_unwind(AssertUnwindSafe(work));
+        BUILDING.set(false);
+        let panic = match done {
+            Ok(done) => return Some(done),
+            Err(panic) => panic,
+        };
+        if !self.events.iter().any(|event| matches!(event, Event::PolicyFailed { .. })) {
+            let policy = Arc::clone(&self.rules.policy_name);
+            let reason = Error::panicked("build", &*panic).to_string().into();
+            self.events.push(Event::PolicyFailed { policy, reason });
+        }
+        None
+    }
+
+    fn again(&mut self, at: Option<Instant>) {
+        self.again = self.again.into_iter().chain(at).min();
+    }
+
+    fn endpoint(&self, place: u32) -> &Member {
+        &self.candidates[place as usize].member
+    }
+
+    fn tier(&self, (priority, places): (&u32, &Vec<u32>)) -> Tier {
+        Tier { priority: *priority, level: self.level(places) }
+    }
+
+    fn level(&self, places: &[u32]) -> Level {
+        let fitness = |place: &u32| self.candidates[*place as usize].fitness;
+        Level {
+            total: places.iter().filter(|place| fitness(place).proven).count(),
+            available: places.iter().filter(|place| fitness(place).is_available()).count(),
         }
     }
-    let tier = |(priority, places): (u32, Vec<u32>)| {
-        let endpoints: Vec<&Endpoint> =
-            places.iter().map(|&place| &members[place as usize].endpoint).collect();
-        let before =
-            before.and_then(|group| group.tiers.iter().find(|tier| tier.priority == priority));
-        let phase = before
-            .and_then(|tier| contained(plan.policy_name, plan.events, || tier.picker.phase()))
-            .unwrap_or_else(plan.random);
-        let build = Build { endpoints: &endpoints, phase };
-        let picker = contained(plan.policy_name, plan.events, || plan.policy.build(&build))
-            .unwrap_or_else(|| P2c::new().build(&build));
-        let places = (places.len() < members.len()).then(|| places.into_boxed_slice());
-        Tier { priority, picker, places }
-    };
-    Group { tiers: tiers.into_iter().map(tier).collect(), census }
+
+    /// The bands of all tiers that may serve, in their order, with their shares.
+    fn bands(
+        &mut self,
+        decision: &Decision,
+        tiers: &[Tier],
+        places: &[Vec<u32>],
+        before: Option<&Group>,
+    ) -> Bands {
+        let mut bands = Bands::default();
+        for (nth, &tier) in decision.order.iter().enumerate() {
+            let share = match &decision.shares {
+                Some(shares) => shares[tier],
+                None => u32::from(nth == 0) * 100,
+            };
+            let open = decision.open[tier];
+            let zones = self.by_locality(&places[tier]);
+            let parts = self.parts(&zones, open);
+            for ((distance, places), part) in (0..).zip(zones).zip(parts) {
+                let key = BandKey { priority: tiers[tier].priority, distance };
+                bands.extend(self.band(key, places, open, before), share * part);
+            }
+        }
+        bands
+    }
+
+    /// The endpoints by how far away they are: in the own zone, in the own region, elsewhere.
+    /// Where the own zone is not known, all are near.
+    fn by_locality(&self, places: &[u32]) -> [Vec<u32>; 3] {
+        let mut zones = [const { Vec::new() }; 3];
+        for &place in places {
+            let there = self.endpoint(place).endpoint.locality();
+            let own = self.rules.locality.as_ref();
+            zones[own.map_or(0, |own| distance(own, there))].push(place);
+        }
+        zones
+    }
+
+    /// The share of each zone within its tier, in percent.
+    fn parts(&self, zones: &[Vec<u32>; 3], open: bool) -> Box<[u32]> {
+        let levels = zones.each_ref().map(|places| {
+            let level = self.level(places);
+            if open { Level { available: level.total, ..level } } else { level }
+        });
+        spread::localities(&levels, spread::OVERPROVISIONING)
+    }
+
+    /// The band of these endpoints; none if none of them may serve.
+    fn band(
+        &mut self,
+        key: BandKey,
+        mut places: Vec<u32>,
+        open: bool,
+        before: Option<&Group>,
+    ) -> Option<Band> {
+        let candidates = self.candidates;
+        let serves = |place: &u32| {
+            let fitness = candidates[*place as usize].fitness;
+            if open { fitness.proven } else { fitness.fit }
+        };
+        let keeps = self.rules.policy_keeps_unavailable;
+        if !places.iter().any(serves) {
+            return None;
+        }
+        if !keeps {
+            places.retain(serves);
+        }
+        let closed: Option<Box<[bool]>> = (keeps && !places.iter().all(serves))
+            .then(|| places.iter().map(|place| !serves(place)).collect());
+        let ramp = self.ramp(&places, serves);
+        let restraint = (closed.is_some() || ramp.is_some()).then(|| Restraint { closed, ramp });
+        let (picker, heeds_share) = self.picker(key, &places, before);
+        let places = (places.len() < candidates.len()).then(|| places.into_boxed_slice());
+        Some(Band { key, picker, heeds_share, places, restraint: restraint.map(Box::new) })
+    }
+
+    /// Slow start, if some of the endpoints are in it; if all are, none is: they are cold together.
+    fn ramp(&mut self, places: &[u32], serves: impl Fn(&u32) -> bool) -> Option<Ramp> {
+        let slow_start = self.rules.slow_start?;
+        let mut first = None;
+        let mut warm = false;
+        let mut since = vec![None; places.len()];
+        for (place, since) in places.iter().zip(&mut since).filter(|(place, _)| serves(place)) {
+            let fit_since = self.candidates[*place as usize].fit_since;
+            let end = fit_since.and_then(|fit| fit.checked_add(slow_start.window()));
+            match (fit_since, end) {
+                (Some(fit), Some(end)) if end > self.now => {
+                    *since = Some(self.nanos(fit));
+                    first = first.into_iter().chain([end]).min();
+                }
+                _ => warm = true,
+            }
+        }
+        self.again(first);
+        (warm && first.is_some()).then(|| Ramp { slow_start, since: since.into() })
+    }
+
+    /// A picker for these endpoints: the one before, if they are the same.
+    fn picker(
+        &mut self,
+        key: BandKey,
+        places: &[u32],
+        before: Option<&Group>,
+    ) -> (Arc<dyn Pick>, bool) {
+        let old = before.and_then(|group| group.band(key));
+        if let (Some(old), Some(previous)) = (old, self.previous) {
+            let due = self.contained(|| old.picker.rebuild_at()).flatten();
+            let due = due.and_then(|due| self.epoch.checked_add(due));
+            if due.is_none_or(|due| due > self.now) && previous.may_reuse(old, places, self.candidates) {
+                self.again(due);
+                return (Arc::clone(&old.picker), old.heeds_share);
+            }
+        }
+        let phase = old.and_then(|old| self.contained(|| old.picker.phase()));
+        let phase = phase.unwrap_or_else(self.random);
+        let memory = old.and_then(|old| self.contained(|| old.picker.memory())).flatten();
+        let candidates = self.candidates;
+        let endpoints: Vec<_> =
+            places.iter().map(|place| &candidates[*place as usize].member.endpoint).collect();
+        let ranks: Vec<u8> = places.iter().map(|place| candidates[*place as usize].member.rank).collect();
+        let now = self.now.saturating_duration_since(self.epoch);
+        let build = Build { endpoints: &endpoints, ranks: &ranks, phase, now, memory };
+        let policy = Arc::clone(&self.rules.policy);
+        let built = self.contained(|| {
+            let picker = policy.build(&build);
+            let (heeds, again) = (picker.heeds_share(), picker.rebuild_at());
+            (picker, heeds, again)
+        });
+        let (picker, heeds, again) =
+            built.unwrap_or_else(|| (P2c::new().build(&build), true, None));
+        self.again(again.and_then(|again| self.epoch.checked_add(again.max(now + SOONEST))));
+        (Arc::from(picker), heeds)
+    }
+
+    fn nanos(&self, at: Instant) -> Nanos {
+        crate::endpoint::since(self.epoch, at)
+    }
 }
 
-/// What the policy's code answers, unless it panics; that is told once per snapshot.
-fn contained<T>(policy: &Arc<str>, events: &mut Vec<Event>, work: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(work))
-        .map_err(|panic| {
-            if !events.iter().any(|event| matches!(event, Event::PolicyFailed { .. })) {
-                let reason = Error::panicked("build", &*panic).to_string().into();
-                events.push(Event::PolicyFailed { policy: Arc::clone(policy), reason });
-            }
-        })
-        .ok()
+thread_local! {
+    /// Whether this thread runs a policy's code under the control lock.
+    static BUILDING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Keeps a policy from waiting for itself: it is built under the lock that the call would take.
+///
+/// # Panics
+///
+/// Within [`Policy::build`]; the panic is contained and told.
+pub(super) fn refuse_reentry() {
+    assert!(!BUILDING.get(), "a policy must not change or ask the cluster that it is built for");
+}
+
+/// The least time until a policy is asked to build again: one that always wants to must not keep
+/// the control side busy.
+const SOONEST: Duration = Duration::from_millis(10);
+
+impl Candidate {
+    /// Why the endpoint is not picked, for who finds none.
+    fn count(&self, census: &mut Census) {
+        match self.state {
+            State::Up => {}
+            State::Drain if self.member.endpoint.weight().is_zero() => census.weight_zero += 1,
+            State::Drain => census.draining += 1,
+            State::Maintenance => census.in_maintenance += 1,
+            State::Down => census.down += 1,
+            State::Unproven => census.unproven += 1,
+            State::Ejected => census.ejected += 1,
+        }
+    }
+}
+
+/// How far from the own zone: 0 in it, 1 in the same region, 2 elsewhere.
+fn distance(own: &Locality, other: Option<&Locality>) -> usize {
+    match other {
+        Some(other) if other == own => 0,
+        Some(other) if other.region() == own.region() => 1,
+        _ => 2,
+    }
 }

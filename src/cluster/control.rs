@@ -2,19 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use super::assemble::{Plan, assemble};
-use super::snapshot::Snapshot;
+use super::assemble::{Candidate, Plan};
+use super::facts::Facts;
+use super::record::Record;
+use super::rules::Rules;
+use super::snapshot::{Group, Snapshot};
+use super::verdicts::ProbeRule;
+use super::witness::Reporter;
 use crate::discover::Change;
-use crate::endpoint::{Address, Endpoint, EndpointId, Member, Node, Payload, Subset};
+use crate::endpoint::{Address, Endpoint, EndpointId, Member, Node, Payload, Subset, Witness};
 use crate::error::Error;
 use crate::event::Event;
-use crate::load::Cost;
-use crate::policy::Policy;
 
 /// The most subsets that are kept prepared.
 const SUBSETS: usize = 64;
+
+/// So many changes after its last use a prepared subset is let go.
+const UNUSED: u64 = 64;
 
 /// The least time until an endpoint that could not be forgotten because of a lease is looked at
 /// again: nothing spins, however long the lease lives.
@@ -35,29 +42,26 @@ pub(super) enum Offer {
 }
 
 pub(super) struct Control {
-    present: BTreeMap<EndpointId, Record>,
-    /// Endpoints that no source lists any more, and when to forget them, if ever. Kept so that one that comes back
-    /// is the same endpoint with all that was learnt of it.
+    pub(super) rules: Rules,
+    pub(super) present: BTreeMap<EndpointId, Record>,
+    /// Endpoints that no source lists any more, and when to forget them, if ever. Kept so that one
+    /// that comes back is the same endpoint with all that was learnt of it.
     gone: BTreeMap<EndpointId, (Record, Option<Instant>)>,
     /// The same by time, so that nothing has to be searched.
     due: BTreeSet<(Instant, EndpointId)>,
-    /// The prepared subsets, the first named first.
-    subsets: Vec<Subset>,
-    policy: Arc<dyn Policy>,
-    policy_name: Arc<str>,
-    cost: Cost,
-    forget_after: Duration,
+    /// When ejections end.
+    pub(super) releases: BTreeSet<(Instant, EndpointId)>,
+    /// When the detectors compare the endpoints next, if there is anything to compare.
+    pub(super) sweep_at: Option<Instant>,
+    /// When the snapshot has to be built anew, though nothing else has changed.
+    pub(super) rebuild_at: Option<Instant>,
+    pub(super) probes: Vec<ProbeRule>,
+    /// Who the nodes testify to, if live traffic is judged.
+    pub(super) reporter: Option<Arc<Reporter>>,
+    /// Who set the facts that nobody has set.
+    pub(super) nobody: Arc<str>,
     epoch: Instant,
     next_source: SourceId,
-    /// Whether a task waits for [`deadline`](Self::deadline).
-    pub(super) driven: bool,
-}
-
-struct Record {
-    endpoint: Endpoint,
-    node: Arc<Node>,
-    /// Who lists the endpoint, and how each describes it; the last to speak counts.
-    sources: Vec<(SourceId, Endpoint)>,
 }
 
 /// What an applied change leaves to do.
@@ -71,34 +75,32 @@ pub(super) struct Applied {
     pub(super) spare: Vec<Payload>,
     /// Whether the source has withdrawn what it listed.
     pub(super) withdrawn: bool,
+    /// Whether picks have to see anything of it, told or not.
+    pub(super) news: bool,
 }
 
 impl Applied {
     /// Whether picks have to see anything of it.
     pub(super) fn is_visible(&self) -> bool {
-        !self.events.is_empty() || !self.waste.is_empty()
+        self.news || !self.events.is_empty()
     }
 }
 
 impl Control {
-    pub(super) fn new(
-        (policy, policy_name): (Arc<dyn Policy>, Arc<str>),
-        cost: Cost,
-        forget_after: Duration,
-        epoch: Instant,
-    ) -> Self {
+    pub(super) fn new(rules: Rules, reporter: Option<Arc<Reporter>>, epoch: Instant) -> Self {
         Self {
+            rules,
             present: BTreeMap::new(),
             gone: BTreeMap::new(),
             due: BTreeSet::new(),
-            subsets: Vec::new(),
-            policy,
-            policy_name,
-            cost,
-            forget_after,
+            releases: BTreeSet::new(),
+            sweep_at: None,
+            rebuild_at: None,
+            probes: Vec::new(),
+            reporter,
+            nobody: "default".into(),
             epoch,
             next_source: 1,
-            driven: false,
         }
     }
 
@@ -108,7 +110,12 @@ impl Control {
     }
 
     /// The endpoints of `change` for which there is no payload yet.
-    pub(super) fn unconnected(&self, change: &Change, services: &Services) -> Vec<Endpoint> {
+    pub(super) fn unconnected(
+        &self,
+        source: SourceId,
+        change: &Change,
+        services: &Services,
+    ) -> Vec<Endpoint> {
         let lacks = |endpoint: &&Endpoint| {
             let (id, address) = (endpoint.id(), endpoint.address());
             let known = self.address(id) == Some(address);
@@ -116,8 +123,13 @@ impl Control {
         };
         match change {
             Change::Insert(endpoint) => [endpoint].into_iter().filter(lacks).cloned().collect(),
-            Change::Replace(endpoints) => endpoints.iter().filter(lacks).cloned().collect(),
-            Change::Remove(_) => Vec::new(),
+            Change::Remove(id) => self.heir(source, id).filter(lacks).cloned().into_iter().collect(),
+            Change::Replace(endpoints) => {
+                let listed: BTreeSet<&EndpointId> = endpoints.iter().map(Endpoint::id).collect();
+                let left = self.present.keys().filter(|id| !listed.contains(id));
+                let heirs = left.filter_map(|id| self.heir(source, id));
+                endpoints.iter().chain(heirs).filter(lacks).cloned().collect()
+            }
         }
     }
 
@@ -132,7 +144,7 @@ impl Control {
     ) {
         match change {
             Change::Insert(endpoint) => self.upsert(source, endpoint, services, now, applied),
-            Change::Remove(id) => self.withdraw(source, &id, now, applied),
+            Change::Remove(id) => self.withdraw(source, &id, services, now, applied),
             Change::Replace(endpoints) => {
                 let mut left: BTreeSet<EndpointId> = self
                     .present
@@ -150,58 +162,62 @@ impl Control {
                     self.upsert(source, endpoint, services, now, applied);
                 }
                 for id in left {
-                    self.withdraw(source, &id, now, applied);
+                    self.withdraw(source, &id, services, now, applied);
                 }
             }
         }
     }
 
-    /// Describes a present endpoint anew.
-    pub(super) fn redescribe(
+    /// Changes a present endpoint.
+    pub(super) fn edit(
         &mut self,
         id: &EndpointId,
-        edit: impl FnOnce(Endpoint) -> Endpoint,
+        now: Instant,
         applied: &mut Applied,
+        edit: impl FnOnce(&mut Record, &mut Applied),
     ) -> Result<(), Error> {
         let Some(record) = self.present.get_mut(id) else {
             return Err(Error::config("id", id, "is not the id of an endpoint of this cluster"));
         };
-        record.describe(edit(record.endpoint.clone()), applied);
+        record.change(now, applied, edit);
         Ok(())
     }
 
-    /// Prepares a subset; of too many, the one that was named first goes.
-    pub(super) fn prepare(&mut self, subset: &Subset) {
-        if !self.subsets.contains(subset) {
-            if self.subsets.len() == SUBSETS {
-                self.subsets.remove(0);
-            }
-            self.subsets.push(subset.clone());
+    /// The earliest time at which there will be something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let due = self.due.first().map(|(due, _)| *due);
+        let release = self.releases.first().map(|(until, _)| *until);
+        [due, release, self.sweep_at, self.rebuild_at].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub(super) fn tick(&mut self, now: Instant, random: &dyn Fn() -> u64, applied: &mut Applied) {
+        self.expire(now, applied);
+        self.release(now, applied);
+        self.sweep(now, random, applied);
+        if self.rebuild_at.is_some_and(|at| at <= now) {
+            self.rebuild_at = None;
+            applied.news = true;
         }
     }
 
-    /// When there will be something to forget.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.due.first().map(|(due, _)| *due)
-    }
-
     /// Forgets what has been gone for long enough. What still has leases is looked at again later.
-    pub(super) fn expire(&mut self, now: Instant) -> Vec<Arc<Node>> {
-        let mut waste = Vec::new();
+    fn expire(&mut self, now: Instant, applied: &mut Applied) {
         while self.due.first().is_some_and(|(due, _)| *due <= now) {
             let Some((_, id)) = self.due.pop_first() else {
                 break;
             };
-            let Some((record, _)) = self.gone.remove(&id) else {
+            let Some((mut record, _)) = self.gone.remove(&id) else {
                 continue;
             };
-            if record.node.load.in_flight() > 0 {
-                self.leave(id, record, now.checked_add(self.forget_after.max(RECHECK)));
+            if record.is_idle() {
+                record.settle_past(applied);
+                applied.waste.push(record.node);
             } else {
-                waste.push(record.node);
+                let again = self.rules.forget_after.max(RECHECK);
+                self.leave(id, record, now.checked_add(again));
             }
         }
-        waste
     }
 
     /// Keeps what was learnt of an endpoint that left; for ever, if the time is beyond what a clock
@@ -220,34 +236,98 @@ impl Control {
         Some(record)
     }
 
-    /// Builds what picks shall read from now on; see [`assemble`].
+    /// Builds what picks shall read from now on; see [`Plan`].
     pub(super) fn snapshot(
-        &self,
+        &mut self,
         previous: Option<&Snapshot>,
+        now: Instant,
         random: &dyn Fn() -> u64,
-        events: &mut Vec<Event>,
+        applied: &mut Applied,
     ) -> Snapshot {
-        let member = |record: &Record| Member {
-            endpoint: record.endpoint.clone(),
-            node: Arc::clone(&record.node),
-        };
-        let members = self.present.values().map(member).collect();
-        assemble(Plan {
+        let candidates: Vec<Candidate> = self.present.values().map(Record::candidate).collect();
+        let version = previous.map_or(0, |previous| previous.version + 1);
+        let mut plan = Plan::new(&self.rules, &candidates, previous, now, self.epoch, random);
+        let everyone = plan.group(None, previous.map(|previous| &*previous.everyone));
+        let before = previous.into_iter().flat_map(|previous| &previous.subsets);
+        let used = before.filter(|(_, group)| group.used() + UNUSED > version);
+        let subsets: HashMap<Subset, Arc<Group>> = used
+            .map(|(subset, before)| {
+                let group = plan.group(Some(subset), Some(before));
+                group.use_in(before.used());
+                (subset.clone(), Arc::new(group))
+            })
+            .collect();
+        self.rebuild_at = plan.again;
+        applied.events.append(&mut plan.events);
+        let members: Arc<[Member]> =
+            candidates.into_iter().map(|candidate| candidate.member).collect();
+        let measure = self.rules.cost.measure();
+        Snapshot {
+            timed: measure.is_timed()
+                || everyone.is_ramping()
+                || subsets.values().any(|group| group.is_ramping()),
             members,
-            subsets: &self.subsets,
-            policy: &*self.policy,
-            policy_name: &self.policy_name,
-            cost: self.cost,
-            previous,
-            random,
-            events,
-        })
+            everyone: Arc::new(everyone),
+            subsets,
+            version,
+            measure,
+            faulty: AtomicBool::new(false),
+        }
+    }
+
+    /// The same snapshot with one subset more; of too many, the one that was used least recently
+    /// goes.
+    pub(super) fn prepare(
+        &mut self,
+        previous: &Snapshot,
+        subset: &Subset,
+        now: Instant,
+        random: &dyn Fn() -> u64,
+        applied: &mut Applied,
+    ) -> Snapshot {
+        let candidates: Vec<Candidate> = self.present.values().map(Record::candidate).collect();
+        let version = previous.version + 1;
+        let mut plan = Plan::new(&self.rules, &candidates, Some(previous), now, self.epoch, random);
+        let group = plan.group(Some(subset), None);
+        group.use_in(version);
+        let mut subsets = previous.subsets.clone();
+        if subsets.len() >= SUBSETS {
+            let oldest = subsets.iter().min_by_key(|(_, group)| group.used());
+            let oldest = oldest.map(|(subset, _)| subset.clone());
+            oldest.and_then(|oldest| subsets.remove(&oldest));
+        }
+        self.rebuild_at = self.rebuild_at.into_iter().chain(plan.again).min();
+        applied.events.append(&mut plan.events);
+        let timed = previous.timed || group.is_ramping();
+        subsets.insert(subset.clone(), Arc::new(group));
+        Snapshot {
+            members: Arc::clone(&previous.members),
+            everyone: Arc::clone(&previous.everyone),
+            subsets,
+            version,
+            measure: previous.measure,
+            timed,
+            faulty: AtomicBool::new(previous.is_faulty()),
+        }
     }
 
     /// Where the endpoint of this id listens, present or gone.
     fn address(&self, id: &EndpointId) -> Option<&Address> {
         let gone = || self.gone.get(id).map(|(record, _)| record);
         self.present.get(id).or_else(gone).map(|record| record.endpoint.address())
+    }
+
+    /// Who describes the endpoint when `source`, which lists it, does no longer.
+    fn heir(&self, source: SourceId, id: &EndpointId) -> Option<&Endpoint> {
+        self.present.get(id).filter(|record| record.listed_by(source))?.heir(source)
+    }
+
+    /// The record of an endpoint that is here or was.
+    pub(super) fn known(&mut self, id: &EndpointId) -> Option<&mut Record> {
+        match self.present.get_mut(id) {
+            Some(record) => Some(record),
+            None => self.gone.get_mut(id).map(|(record, _)| record),
+        }
     }
 
     fn upsert(
@@ -259,33 +339,40 @@ impl Control {
         applied: &mut Applied,
     ) {
         let id = endpoint.id().clone();
-        if let Some(record) = self.come_back(&id) {
+        let mut anew = self.present.contains_key(&id);
+        if let Some(mut record) = self.come_back(&id) {
+            anew = !record.was(&endpoint);
+            record.facts.fit_since = None;
             self.present.insert(id.clone(), record);
             applied.events.push(Event::Added(id.clone()));
         }
-        let known = self.address(&id) == Some(endpoint.address());
-        let service = match services.remove(&(id.clone(), endpoint.address().clone())) {
-            Some(Offer::Brought(service)) => Some(service),
-            Some(Offer::Made(service)) if !known => Some(service),
-            Some(Offer::Made(service)) => {
-                applied.spare.push(service);
-                None
-            }
-            None => None,
-        };
-        let node = service.map(|service| {
-            let parameters = self.cost.parameters();
-            Arc::new(Node::new(endpoint.clone(), service, parameters, self.epoch, now))
-        });
+        let moved = self.address(&id).is_some_and(|address| address != endpoint.address());
+        let node = self.node(&endpoint, services, applied);
         match (self.present.get_mut(&id), node) {
+            (Some(record), Some(node)) if moved => {
+                // Another server: nothing that was learnt of the first one holds.
+                let facts = Facts::new(now, &self.nobody, &self.probes);
+                record.join(source, endpoint.clone());
+                record.drop_overrides();
+                applied.waste.push(record.start_over(node, facts));
+                record.change(now, applied, |record, applied| record.describe(endpoint, applied));
+            }
             (Some(record), node) => {
                 record.join(source, endpoint.clone());
-                applied.waste.extend(node.map(|node| std::mem::replace(&mut record.node, node)));
-                record.describe(endpoint, applied);
+                if anew {
+                    record.drop_overrides();
+                }
+                record.change(now, applied, |record, applied| {
+                    if let Some(node) = node {
+                        record.replace(node, applied);
+                    }
+                    record.describe(endpoint, applied);
+                });
             }
             (None, Some(node)) => {
-                let sources = vec![(source, endpoint.clone())];
-                let record = Record { endpoint, node, sources };
+                let facts = Facts::new(now, &self.nobody, &self.probes);
+                let mut record = Record::new(source, endpoint, node, facts, now);
+                record.change(now, applied, |_, _| {});
                 self.present.insert(id.clone(), record);
                 applied.events.push(Event::Added(id));
             }
@@ -293,22 +380,50 @@ impl Control {
         }
     }
 
-    fn withdraw(&mut self, source: SourceId, id: &EndpointId, now: Instant, applied: &mut Applied) {
+    /// A node with the payload that is on offer, if it is to be taken.
+    fn node(
+        &mut self,
+        endpoint: &Endpoint,
+        services: &mut Services,
+        applied: &mut Applied,
+    ) -> Option<Arc<Node>> {
+        let known = self.address(endpoint.id()) == Some(endpoint.address());
+        let payload = match services.remove(&(endpoint.id().clone(), endpoint.address().clone()))? {
+            Offer::Made(payload) if known => {
+                applied.spare.push(payload);
+                return None;
+            }
+            Offer::Made(payload) | Offer::Brought(payload) => payload,
+        };
+        let parameters = self.rules.cost.parameters();
+        let witness = self.reporter.clone().map(|reporter| -> Arc<dyn Witness> { reporter });
+        Some(Arc::new(Node::new(endpoint.clone(), payload, parameters, self.epoch, witness)))
+    }
+
+    fn withdraw(
+        &mut self,
+        source: SourceId,
+        id: &EndpointId,
+        services: &mut Services,
+        now: Instant,
+        applied: &mut Applied,
+    ) {
         let Some(record) = self.present.get_mut(id) else {
             return;
         };
         applied.withdrawn |= record.listed_by(source);
         let spoke_last = record.sources.last().is_some_and(|(last, _)| *last == source);
         record.sources.retain(|(listed, _)| *listed != source);
-        if let Some((_, endpoint)) = record.sources.last() {
-            // Another address would need another payload: that waits for its source to speak.
+        if let Some((heir, endpoint)) = record.sources.last().cloned() {
             if spoke_last && endpoint.address() == record.endpoint.address() {
-                record.describe(endpoint.clone(), applied);
+                record.change(now, applied, |record, applied| record.describe(endpoint, applied));
+            } else if spoke_last {
+                self.upsert(heir, endpoint, services, now, applied);
             }
             return;
         }
         if let Some(record) = self.present.remove(id) {
-            self.leave(id.clone(), record, now.checked_add(self.forget_after));
+            self.leave(id.clone(), record, now.checked_add(self.rules.forget_after));
             applied.events.push(Event::Removed(id.clone()));
         }
     }
@@ -321,34 +436,5 @@ pub(crate) fn check(endpoints: &[Endpoint]) -> Result<(), Error> {
     match ids.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(Error::config("id", pair[0], "stands twice in one set")),
         None => Ok(()),
-    }
-}
-
-impl Record {
-    fn join(&mut self, source: SourceId, endpoint: Endpoint) {
-        self.sources.retain(|(listed, _)| *listed != source);
-        self.sources.push((source, endpoint));
-    }
-
-    /// Whether the source has said this before, and if it has the last word, whether requests go
-    /// to its address: they do not after another source has changed that and withdrawn.
-    fn knows(&self, source: SourceId, endpoint: &Endpoint) -> bool {
-        let told = |(listed, told): &(SourceId, Endpoint)| *listed == source && told == endpoint;
-        let speaks_last = self.sources.last().is_some_and(told);
-        let here = self.endpoint.address() == endpoint.address();
-        self.sources.iter().any(told) && (here || !speaks_last)
-    }
-
-    fn listed_by(&self, source: SourceId) -> bool {
-        self.sources.iter().any(|(listed, _)| *listed == source)
-    }
-
-    fn describe(&mut self, endpoint: Endpoint, applied: &mut Applied) {
-        if self.endpoint == endpoint {
-            return;
-        }
-        applied.events.push(Event::Updated(endpoint.id().clone()));
-        self.node.describe(endpoint.clone());
-        self.endpoint = endpoint;
     }
 }

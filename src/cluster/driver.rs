@@ -1,77 +1,134 @@
-//! The task that acts when time has passed. It exists only while there is something to wait for:
-//! a cluster without timers has no task.
+//! The task that acts when time has passed, and that judges what traffic says. It exists only while
+//! there is something to wait for: a cluster without timers has no task.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
-use super::control::Control;
 use super::{Shared, clock};
+use crate::sync::Mutex;
 
-impl Shared {
-    /// A task to wait for the next deadline, if there is one and nobody waits for it yet. Without a
-    /// tokio runtime, what is due is done with the next change.
-    ///
-    /// To be [started](Task::start) once the lock is free: a runtime that is shutting down drops
-    /// the task on the spot, which takes the lock.
-    pub(super) fn driver(self: &Arc<Self>, control: &mut Control) -> Option<Task> {
-        if control.driven || control.deadline().is_none() {
-            return None;
-        }
-        let runtime = Handle::try_current().ok()?;
-        control.driven = true;
-        Some(Task { runtime, driven: Driven { shared: Arc::downgrade(self), over: false } })
+/// The least time between two rounds of work: evidence that comes in a storm is judged together,
+/// so that it costs a hundred snapshots a second at most.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// What the task and the rest of the cluster know of each other.
+#[derive(Default)]
+pub(super) struct Driver {
+    /// Whether there is a task.
+    runs: AtomicBool,
+    /// Whether the runtime cannot tell the time.
+    unable: AtomicBool,
+    /// Until when it sleeps.
+    sleeps_until: Mutex<Option<Instant>>,
+    wake: Arc<Notify>,
+}
+
+impl Driver {
+    /// Lets the task see that the cluster is gone.
+    pub(super) fn stop(&self) {
+        self.wake.notify_one();
     }
 }
 
-pub(super) struct Task {
-    runtime: Handle,
-    driven: Driven,
-}
+impl Shared {
+    /// Makes sure that a task works off what has been heard; false if there can be none.
+    pub(super) fn drive(self: &Arc<Self>) -> bool {
+        if self.start() {
+            self.driver.wake.notify_one();
+            return true;
+        }
+        false
+    }
 
-impl Task {
-    pub(super) fn start(self) {
-        self.runtime.spawn(self.driven.run());
+    /// Makes sure that a task waits for this deadline. Without a tokio runtime, what is due is
+    /// done with the next change.
+    pub(super) fn wake(self: &Arc<Self>, deadline: Option<Instant>) {
+        if deadline.is_none() {
+            return;
+        }
+        let sleeps_until = *self.driver.sleeps_until.lock();
+        let early = sleeps_until.is_none_or(|until| deadline.is_some_and(|at| at < until));
+        if self.start() && early {
+            self.driver.wake.notify_one();
+        }
+    }
+
+    /// Starts the task, unless there is one; false without a tokio runtime.
+    fn start(self: &Arc<Self>) -> bool {
+        if self.driver.runs.load(Ordering::SeqCst) {
+            return true;
+        }
+        let Ok(runtime) = Handle::try_current() else {
+            return false;
+        };
+        if self.driver.unable.load(Ordering::Relaxed) {
+            return false;
+        }
+        if !self.driver.runs.swap(true, Ordering::SeqCst) {
+            let wake = Arc::clone(&self.driver.wake);
+            runtime.spawn(Task { shared: Arc::downgrade(self), over: false }.run(wake));
+        }
+        true
     }
 }
 
 /// The mark that a task is at work, taken back when it ends, also when its runtime shuts down.
-struct Driven {
+struct Task {
     shared: Weak<Shared>,
     /// Whether the mark was taken back already.
     over: bool,
 }
 
-impl Driven {
-    async fn run(mut self) {
-        while let Some(deadline) = self.deadline() {
-            tokio::time::sleep_until(deadline.into()).await;
-            if let Some(shared) = self.shared.upgrade() {
-                let forgotten = shared.control.lock().expire(clock::now());
-                drop(forgotten);
+impl Task {
+    async fn run(mut self, wake: Arc<Notify>) {
+        let mut next = None;
+        loop {
+            if let Some(next) = next {
+                tokio::time::sleep_until(next).await;
+            }
+            next = tokio::time::Instant::now().checked_add(PAUSE);
+            let Some(deadline) = self.round() else {
+                return;
+            };
+            // Woken or not: a round follows.
+            let _ = tokio::time::timeout_at(deadline.into(), wake.notified()).await;
+        }
+    }
+
+    /// Works; answers when to do so again unless woken before, or nothing if the task is to end.
+    fn round(&mut self) -> Option<Instant> {
+        let shared = self.shared.upgrade()?;
+        let driver = &shared.driver;
+        loop {
+            *driver.sleeps_until.lock() = None;
+            let deadline = shared.work(clock::now());
+            if deadline.is_some() {
+                *driver.sleeps_until.lock() = deadline;
+                return deadline;
+            }
+            driver.runs.store(false, Ordering::SeqCst);
+            // Whoever came before that has found a task and relies on it.
+            if !shared.has_work() || driver.runs.swap(true, Ordering::SeqCst) {
+                self.over = true;
+                return None;
             }
         }
     }
-
-    /// The next deadline. If there is none the mark is taken back under the same lock, so that
-    /// whoever adds one finds no task and starts another.
-    fn deadline(&mut self) -> Option<std::time::Instant> {
-        let shared = self.shared.upgrade()?;
-        let mut control = shared.control.lock();
-        let deadline = control.deadline();
-        self.over = deadline.is_none();
-        control.driven = !self.over;
-        deadline
-    }
 }
 
-impl Drop for Driven {
+impl Drop for Task {
     fn drop(&mut self) {
-        if self.over {
+        let Some(shared) = self.shared.upgrade().filter(|_| !self.over) else {
             return;
+        };
+        if std::thread::panicking() {
+            // A runtime without time: another task would fare no better.
+            shared.driver.unable.store(true, Ordering::Relaxed);
         }
-        if let Some(shared) = self.shared.upgrade() {
-            shared.control.lock().driven = false;
-        }
+        shared.driver.runs.store(false, Ordering::SeqCst);
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::clock;
-use crate::endpoint::{Endpoint, EndpointId, Node};
+use crate::endpoint::{Endpoint, EndpointId, Member, Node};
 use crate::error::Error;
-use crate::health::Outcome;
+use crate::health::{Failure, Outcome};
 use crate::load::Nanos;
 
 /// One request on one endpoint: proof that it was picked, and its place in the count of requests
@@ -47,6 +47,8 @@ pub struct LeaseGuard {
     /// and the guard is three words. It is moved with every request.
     begun: Option<NonZeroU64>,
     answered: bool,
+    /// Whether this is the one request that an ejected endpoint gets on trial.
+    on_trial: bool,
     outcome: Option<Outcome>,
 }
 
@@ -92,8 +94,7 @@ impl<S: 'static> Lease<S> {
     /// Ends the request without an outcome, as dropping the lease does, with the moment given.
     pub fn cancel_at(mut self, now: Instant) {
         if let (Some(begun), false) = (self.guard.begun(), self.guard.answered) {
-            let now = self.guard.node.nanos(now);
-            self.guard.node.load.give_up(begun, now);
+            self.guard.give_up(begun, self.guard.node.nanos(now));
             self.guard.begun = None;
         }
     }
@@ -111,13 +112,16 @@ impl<S> fmt::Debug for Lease<S> {
 }
 
 impl LeaseGuard {
-    /// Counts a request in on `node`.
+    /// Counts a request in on the member's node.
     #[inline]
-    pub(super) fn begin(node: &Arc<Node>, now: Option<Nanos>) -> Result<Self, Error> {
+    pub(super) fn begin(member: &Member, now: Option<Nanos>) -> Result<Self, Error> {
+        let node = &member.node;
         match node.load.begin(now) {
             Ok(()) => {
                 let begun = now.and_then(|now| NonZeroU64::new(now.saturating_add(1)));
-                Ok(Self { node: Arc::clone(node), begun, answered: false, outcome: None })
+                let on_trial = member.on_trial && node.probation.take();
+                let node = Arc::clone(node);
+                Ok(Self { node, begun, answered: false, on_trial, outcome: None })
             }
             Err(in_flight) => Err(overloaded(node, in_flight)),
         }
@@ -154,7 +158,7 @@ impl LeaseGuard {
             Some(_) => return,
         }
         self.outcome = Some(outcome);
-        self.node.tally.count(outcome);
+        self.node.learn(outcome);
         let Some(begun) = self.begun() else {
             return;
         };
@@ -179,8 +183,12 @@ impl LeaseGuard {
 
     /// The request ends without an answer. One would have taken longer than this.
     #[cold]
-    fn give_up(&self, begun: Nanos) {
-        self.node.load.give_up(begun, self.node.nanos(clock::now()));
+    fn give_up(&mut self, begun: Nanos, now: Nanos) {
+        self.node.load.give_up(begun, now);
+        if self.outcome.is_none() && self.node.hangs(now.saturating_sub(begun)) {
+            self.outcome = Some(Outcome::Failure(Failure::Timeout));
+            self.node.learn(Outcome::Failure(Failure::Timeout));
+        }
     }
 
     /// The endpoint owes this request no answer any more; false if it did not before.
@@ -204,7 +212,13 @@ impl Drop for LeaseGuard {
         if self.answered {
             self.node.load.close();
         } else if let Some(begun) = self.begun() {
-            self.give_up(begun);
+            self.give_up(begun, self.node.nanos(clock::now()));
+        }
+        if self.outcome.is_none() {
+            self.node.tally.cancel();
+        }
+        if self.on_trial {
+            self.node.end_trial(self.outcome);
         }
         self.node.load.end();
     }

@@ -1,26 +1,32 @@
 //! The cluster behind its handles. Knows payloads as such, not their type: compiled once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::builder::{Builder, Connect};
-use super::clock;
 use super::context::Context;
 use super::control::{Applied, Control, Offer, Services, SourceId, check};
+use super::driver::Driver;
 use super::lease::LeaseGuard;
+use super::retired::Retired;
 use super::snapshot::{Miss, Snapshot};
+use super::witness::Reporter;
+use super::{assemble, clock};
 use crate::discover::Change;
-use crate::endpoint::{Endpoint, EndpointId, Subset, since};
+use crate::endpoint::{Endpoint, EndpointId, Evidence, Node, Subset, since};
 use crate::error::Error;
 use crate::event::{Bus, Event};
-use crate::load::{Measure, Nanos};
-use crate::policy::{Moment, Policy};
+use crate::load::Nanos;
+use crate::policy::Moment;
 use crate::random::Source as Random;
-use crate::sync::{Mutex, Published};
+use crate::sync::{Mutex, MutexGuard, Published};
+
+/// When to look again at snapshots that a pick was reading.
+const RETIRED: Duration = Duration::from_millis(10);
 
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
@@ -33,10 +39,18 @@ pub(super) struct Shared {
     pub(super) available: AtomicBool,
     /// The number of snapshots so far; wakes who waits for an endpoint.
     pub(super) version: watch::Sender<u64>,
+    pub(super) random: Random,
+    pub(super) driver: Driver,
+    /// What live traffic has said and nobody has judged yet.
+    evidence: Mutex<Vec<Option<Testimony>>>,
+    /// Snapshots that a pick may still be reading; see [`Retired`].
+    retired: Retired,
     connect: Option<Connect>,
-    random: Random,
     epoch: Instant,
 }
+
+/// What live traffic says of the endpoint with this node.
+pub(super) type Testimony = (Arc<Node>, Evidence);
 
 /// What became of changes.
 #[derive(Default)]
@@ -51,25 +65,29 @@ impl Shared {
     pub(super) fn new(builder: Builder, connect: Option<Connect>) -> Arc<Self> {
         let epoch = clock::now();
         let random = Random::new(builder.seed);
-        let policy = policy_name(&*builder.policy);
-        let control = Control::new(
-            (builder.policy, Arc::clone(&policy)),
-            builder.cost,
-            builder.forget_after,
-            epoch,
-        );
-        let empty = control.snapshot(None, &|| random.next(), &mut Vec::new());
-        Arc::new(Self {
-            published: Published::new(empty),
-            control: Mutex::new(control),
-            bus: Bus::new(Arc::clone(&builder.name), builder.event_capacity),
-            name: builder.name,
-            policy,
-            available: AtomicBool::new(false),
-            version: watch::Sender::new(0),
-            connect,
-            random,
-            epoch,
+        Arc::new_cyclic(|shared| {
+            let rules = builder.rules();
+            let policy = Arc::clone(&rules.policy_name);
+            let reporter = |outlier| Arc::new(Reporter::new(Weak::clone(shared), outlier));
+            let reporter = rules.outlier.as_ref().map(reporter);
+            let mut control = Control::new(rules, reporter, epoch);
+            let mut applied = Applied::default();
+            let empty = control.snapshot(None, epoch, &|| random.next(), &mut applied);
+            Self {
+                published: Published::new(empty),
+                control: Mutex::new(control),
+                bus: Bus::new(Arc::clone(&builder.name), builder.event_capacity),
+                name: Arc::clone(&builder.name),
+                policy,
+                available: AtomicBool::new(false),
+                version: watch::Sender::new(0),
+                driver: Driver::default(),
+                evidence: Mutex::new(Vec::new()),
+                retired: Retired::default(),
+                connect,
+                random,
+                epoch,
+            }
         })
     }
 
@@ -80,21 +98,21 @@ impl Shared {
 
     /// Picks an endpoint and counts the request in.
     pub(super) fn pick(
-        &self,
+        self: &Arc<Self>,
         context: &Context,
         now: Option<Instant>,
     ) -> Result<LeaseGuard, Error> {
         loop {
             let snapshot = self.published.load();
-            let measure = snapshot.measure;
-            let now = now.or_else(|| (measure == Measure::Latency).then(clock::now));
+            let now = now.or_else(|| snapshot.timed.then(clock::now));
             let now = now.map(|now| self.nanos(now));
-            let moment = Moment { measure, now: now.unwrap_or(0), random: &self.random };
+            let (measure, random) = (snapshot.measure, &self.random);
+            let moment = Moment { measure, now: now.unwrap_or(0), random };
             match snapshot.pick(context, &moment) {
-                Ok(node) => return LeaseGuard::begin(node, now),
-                Err(Miss::Fault(node, reason)) => {
+                Ok(member) => return LeaseGuard::begin(member, now),
+                Err(Miss::Fault(member, reason)) => {
                     self.tell_fault(reason);
-                    return LeaseGuard::begin(node, now);
+                    return LeaseGuard::begin(member, now);
                 }
                 Err(Miss::NoEndpoint(error)) => return Err(error),
                 Err(Miss::Unprepared(subset)) => self.prepare(subset),
@@ -127,30 +145,61 @@ impl Shared {
         self.apply(source, Change::Replace(endpoints))
     }
 
-    /// Changes the description of a present endpoint; `edit` is the crate's own code.
-    pub(super) fn redescribe(
-        &self,
-        id: &EndpointId,
-        edit: impl FnOnce(Endpoint) -> Endpoint,
-    ) -> Result<(), Error> {
+    /// Changes what is known of the endpoints; `change` is the crate's own code.
+    pub(super) fn change<T>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Control, Instant, &mut Applied) -> T,
+    ) -> T {
+        let now = clock::now();
         let mut applied = Applied::default();
-        let mut control = self.control.lock();
-        control.redescribe(id, edit, &mut applied)?;
-        let old = self.publish(&control, &mut applied);
-        drop(control);
-        self.settle(applied, old);
-        Ok(())
+        let mut control = self.control();
+        control.tick(now, &|| self.random.next(), &mut applied);
+        let done = change(&mut control, now, &mut applied);
+        let deadline = self.conclude(control, now, applied);
+        self.wake(deadline);
+        done
+    }
+
+    /// Does what is due and judges what traffic has said; answers when something will be due.
+    pub(super) fn work(self: &Arc<Self>, now: Instant) -> Option<Instant> {
+        let evidence = std::mem::take(&mut *self.evidence.lock());
+        let random = || self.random.next();
+        let mut applied = Applied::default();
+        let mut control = self.control();
+        control.tick(now, &random, &mut applied);
+        for testimony in evidence {
+            match testimony {
+                Some((node, evidence)) => control.hear(&node, evidence, now, &random, &mut applied),
+                None => control.start_interval(now),
+            }
+        }
+        self.conclude(control, now, applied)
+    }
+
+    /// Takes in what live traffic says, or only that something has failed. With a task that can
+    /// judge it the request does not wait; without, it does so itself.
+    pub(super) fn hear(self: &Arc<Self>, testimony: Option<Testimony>) {
+        self.evidence.lock().push(testimony);
+        if !self.drive() {
+            self.work(clock::now());
+        }
     }
 
     /// Prepares a subset that a request has named.
     #[cold]
-    fn prepare(&self, subset: &Subset) {
+    fn prepare(self: &Arc<Self>, subset: &Subset) {
+        let now = clock::now();
         let mut applied = Applied::default();
-        let mut control = self.control.lock();
-        control.prepare(subset);
-        let old = self.publish(&control, &mut applied);
-        drop(control);
-        self.settle(applied, old);
+        let mut control = self.control();
+        let previous = self.published.load();
+        if !previous.subsets.contains_key(subset) {
+            let random = || self.random.next();
+            let snapshot = control.prepare(&previous, subset, now, &random, &mut applied);
+            drop(previous);
+            self.show(snapshot, &mut applied);
+        }
+        let deadline = self.conclude(control, now, applied);
+        self.wake(deadline);
     }
 
     /// Applies those of the [checked](check) changes whose payloads can be had, as one
@@ -164,33 +213,25 @@ impl Shared {
         let mut committed = Committed::default();
         loop {
             let now = clock::now();
-            let mut control = self.control.lock();
-            let forgotten = control.expire(now);
-            let lacking: Vec<Vec<Endpoint>> =
-                changes.iter().map(|change| control.unconnected(change, &services)).collect();
+            let mut applied = Applied::default();
+            let mut control = self.control();
+            control.tick(now, &|| self.random.next(), &mut applied);
+            let lacking: Vec<Vec<Endpoint>> = changes
+                .iter()
+                .map(|change| control.unconnected(source, change, &services))
+                .collect();
             if lacking.iter().all(Vec::is_empty) {
-                let mut applied = Applied::default();
                 for change in changes {
                     control.apply(source, change, &mut services, now, &mut applied);
                 }
-                // What says nothing new costs no snapshot and wakes nobody.
-                let old = applied.is_visible().then(|| self.publish(&control, &mut applied));
-                let driver = self.driver(&mut control);
-                drop(control);
-                if let Some(driver) = driver {
-                    driver.start();
-                }
-                drop(forgotten);
                 committed.withdrawn = applied.withdrawn;
-                if let Some(old) = old {
-                    self.settle(applied, old);
-                }
+                let deadline = self.conclude(control, now, applied);
+                self.wake(deadline);
                 return committed;
             }
             // The connect closure is the user's code: it runs without the lock, after which the
             // world may have changed and is looked at again.
-            drop(control);
-            drop(forgotten);
+            self.conclude(control, now, applied);
             let mut lacking = lacking.into_iter();
             changes.retain(|_| {
                 let result = self.connect(lacking.next().unwrap_or_default(), &mut services);
@@ -213,26 +254,72 @@ impl Shared {
         Ok(())
     }
 
-    /// Makes what `control` says visible to picks. The caller drops the old snapshot after the
-    /// lock: it may hold the last reference to a payload.
-    fn publish(&self, control: &Control, applied: &mut Applied) -> Arc<Snapshot> {
-        let random = || self.random.next();
-        let previous = self.published.load();
-        let snapshot = control.snapshot(Some(&previous), &random, &mut applied.events);
-        drop(previous);
-        let available = snapshot.is_available();
-        let old = self.published.swap(Arc::new(snapshot));
-        self.available.store(available, Ordering::Release);
-        // Still under the lock, so that events stand in the order of the changes.
-        self.bus.queue(applied.events.drain(..));
-        old
+    /// The control side, for one change.
+    pub(super) fn control(&self) -> MutexGuard<'_, Control> {
+        assemble::refuse_reentry();
+        self.control.lock()
     }
 
-    /// What follows a change, outside the lock.
-    fn settle(&self, applied: Applied, old: Arc<Snapshot>) {
-        self.version.send_modify(|version| *version += 1);
+    /// Ends a change: makes it visible to picks if there is anything to see, and sees to what has
+    /// to be done without the lock. Answers when something will be due.
+    fn conclude(
+        self: &Arc<Self>,
+        mut control: MutexGuard<'_, Control>,
+        now: Instant,
+        mut applied: Applied,
+    ) -> Option<Instant> {
+        // What says nothing new costs no snapshot and wakes nobody.
+        let visible = applied.is_visible();
+        if visible {
+            let random = || self.random.next();
+            let previous = self.published.load();
+            let snapshot = control.snapshot(Some(&previous), now, &random, &mut applied);
+            drop(previous);
+            self.show(snapshot, &mut applied);
+        }
+        let deadline = control.deadline();
+        drop(control);
+        if visible {
+            self.version.send_modify(|version| *version += 1);
+        }
         self.bus.flush();
-        discard((applied.waste, old));
+        discard(applied);
+        if self.retired.sweep() {
+            return deadline;
+        }
+        deadline.into_iter().chain(now.checked_add(RETIRED)).min()
+    }
+
+    /// Whether there is anything to do now or later.
+    pub(super) fn has_work(&self) -> bool {
+        !self.evidence.lock().is_empty() || self.control.lock().deadline().is_some()
+    }
+
+    /// Publishes a snapshot, still under the lock, so that events stand in the order of the
+    /// changes.
+    fn show(&self, snapshot: Snapshot, applied: &mut Applied) {
+        let available = snapshot.is_available();
+        self.tell_tiers(&snapshot, &mut applied.events);
+        let old = self.published.swap(Arc::new(snapshot));
+        self.retired.add(old);
+        self.available.store(available, Ordering::Release);
+        self.bus.queue(applied.events.drain(..));
+    }
+
+    /// What the change means for the tiers of the whole cluster.
+    fn tell_tiers(&self, next: &Snapshot, events: &mut Vec<Event>) {
+        let before = self.published.load();
+        let (before, after) = (&before.everyone.history, &next.everyone.history);
+        match (before.panic, after.panic) {
+            (false, true) => events.push(Event::PanicEntered),
+            (true, false) => events.push(Event::PanicLeft),
+            _ => {}
+        }
+        if let (Some(from), Some(to)) = (before.serving, after.serving) {
+            if from != to {
+                events.push(Event::TierSwitched { from, to });
+            }
+        }
     }
 
     #[cold]
@@ -251,7 +338,8 @@ pub(super) fn discard<T>(garbage: T) {
     }
 }
 
-/// Asked once: a policy is the user's code, also where it only says its name.
-fn policy_name(policy: &dyn Policy) -> Arc<str> {
-    catch_unwind(AssertUnwindSafe(|| policy.name().into())).unwrap_or_else(|_| "unnamed".into())
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.driver.stop();
+    }
 }

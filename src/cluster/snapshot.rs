@@ -1,73 +1,90 @@
 //! What picks read: one immutable value, replaced whole.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::assemble::Candidate;
+use super::band::{Band, BandKey, Bands, choose};
 use super::context::Context;
-use crate::endpoint::{EndpointId, Member, Node, Subset};
+use super::tiers::History;
+use crate::endpoint::{EndpointId, Member, Subset};
 use crate::error::{Census, Error};
 use crate::load::Measure;
-use crate::policy::{Candidates, Moment, Pick};
-use crate::random::below;
+use crate::policy::{Candidates, Moment};
+use crate::random::{below, mix};
 
-/// The endpoints, and a picker for every group of them that a request may ask for.
+/// The endpoints, and pickers for every group of them that a request may ask for.
 pub(crate) struct Snapshot {
     /// All present endpoints, ordered by id.
-    pub(super) members: Box<[Member]>,
-    pub(super) everyone: Group,
-    pub(super) subsets: Box<[(Subset, Group)]>,
+    pub(super) members: Arc<[Member]>,
+    pub(super) everyone: Arc<Group>,
+    pub(super) subsets: HashMap<Subset, Arc<Group>>,
+    /// Counts the snapshots.
+    pub(super) version: u64,
     pub(super) measure: Measure,
+    /// Whether a pick has to know the time.
+    pub(super) timed: bool,
     /// Whether a fault of a picker has been told already.
     pub(super) faulty: AtomicBool,
 }
 
-/// The endpoints of one subset, or all of them, by tier.
+/// The endpoints of one subset, or all of them, by tier and distance.
 pub(crate) struct Group {
-    /// First to last; a tier serves only if those before it cannot. None is empty.
-    pub(super) tiers: Box<[Tier]>,
-    pub(super) census: Census,
-}
-
-/// The available endpoints of one priority.
-pub(crate) struct Tier {
-    pub(super) priority: u32,
-    pub(super) picker: Box<dyn Pick>,
-    /// Which member each of the picker's indexes means; `None` if they are all the members in
-    /// their order, which saves the usual pick a step.
-    pub(super) places: Option<Box<[u32]>>,
+    /// First to last; a band serves if those before it cannot. None is empty.
+    bands: Box<[Band]>,
+    /// Where not everything goes to the first band: the ends of their shares.
+    spread: Option<Box<[u32]>>,
+    /// The places of endpoints that get one request at a time, on trial.
+    trials: Box<[u32]>,
+    census: Census,
+    pub(super) history: History,
+    /// The version of the snapshot in which it was last picked from.
+    used: AtomicU64,
 }
 
 /// What is the matter when a pick does not just find an endpoint.
 pub(crate) enum Miss<'a> {
     /// The policy is at fault, which is to be told; this endpoint serves all the same.
-    Fault(&'a Arc<Node>, String),
+    Fault(&'a Member, String),
     /// There is none.
     NoEndpoint(Error),
     /// The subset is not among those prepared.
     Unprepared(&'a Subset),
 }
 
+type Picked<'a> = Result<&'a Member, Miss<'a>>;
+
+/// How often a pick asks again when slow start has turned it away.
+const AGAIN: usize = 4;
+
 impl Snapshot {
     /// Chooses the endpoint for a request. Counts nothing yet.
     #[inline]
-    pub(crate) fn pick<'a>(
-        &'a self,
-        context: &'a Context,
-        moment: &'a Moment<'a>,
-    ) -> Result<&'a Arc<Node>, Miss<'a>> {
+    pub(crate) fn pick<'a>(&'a self, context: &'a Context, moment: &'a Moment<'a>) -> Picked<'a> {
         if let Some(preferred) = &context.prefer {
-            if let Some(node) = self.preferred(preferred, context) {
-                return Ok(node);
+            if let Some(member) = self.preferred(preferred, context) {
+                return Ok(member);
             }
         }
         let group = match &context.subset {
-            None => &self.everyone,
-            Some(subset) => self.group(subset).ok_or(Miss::Unprepared(subset))?,
+            None => &*self.everyone,
+            Some(subset) => self.group_in_use(subset).ok_or(Miss::Unprepared(subset))?,
         };
-        for tier in &group.tiers {
-            if let Some(found) = self.pick_in(tier, context, moment) {
+        if !group.trials.is_empty() {
+            if let Some(member) = self.on_trial(group, context) {
+                return Ok(member);
+            }
+        }
+        if group.spread.is_some() {
+            if let Some(found) = self.pick_spread(group, context, moment) {
+                return found;
+            }
+        }
+        for band in &group.bands {
+            if let Some(found) = self.pick_in(band, context, moment) {
                 return found;
             }
         }
@@ -75,7 +92,11 @@ impl Snapshot {
     }
 
     pub(crate) fn is_available(&self) -> bool {
-        !self.everyone.tiers.is_empty()
+        !self.everyone.bands.is_empty()
+    }
+
+    pub(super) fn is_faulty(&self) -> bool {
+        self.faulty.load(Ordering::Relaxed)
     }
 
     pub(crate) fn find(&self, id: &EndpointId) -> Option<&Member> {
@@ -83,81 +104,155 @@ impl Snapshot {
         self.members.get(place)
     }
 
-    pub(super) fn group(&self, subset: &Subset) -> Option<&Group> {
-        self.subsets.iter().find(|(prepared, _)| prepared == subset).map(|(_, group)| group)
+    /// Whether a picker of this snapshot is as good for the next one: it has done no wrong, and
+    /// the endpoints are the same.
+    pub(super) fn may_reuse(&self, band: &Band, places: &[u32], next: &[Candidate]) -> bool {
+        let mut before = band.places(self.members.len());
+        let mut same = |place: &u32| {
+            let next = &next[*place as usize].member;
+            let member = before.next().map(|place| &self.members[place]);
+            member.is_some_and(|old| old.endpoint == next.endpoint && old.rank == next.rank)
+        };
+        !self.is_faulty() && places.iter().all(&mut same) && before.next().is_none()
+    }
+
+    fn group_in_use(&self, subset: &Subset) -> Option<&Group> {
+        let group = self.subsets.get(subset)?;
+        if group.used.load(Ordering::Relaxed) != self.version {
+            group.used.store(self.version, Ordering::Relaxed);
+        }
+        Some(group)
     }
 
     #[cold]
-    fn preferred(&self, id: &EndpointId, context: &Context) -> Option<&Arc<Node>> {
+    fn preferred(&self, id: &EndpointId, context: &Context) -> Option<&Member> {
         let member = self.find(id)?;
         let inside = context.subset.as_ref().is_none_or(|subset| subset.contains(&member.endpoint));
-        let allowed = inside && !context.asked.exclude.contains(id);
-        allowed.then_some(&member.node)
+        let allowed = inside && member.sticky && !context.asked.exclude.contains(id);
+        allowed.then_some(member)
+    }
+
+    /// An endpoint whose trial is to be made, if this request may make it.
+    #[cold]
+    fn on_trial(&self, group: &Group, context: &Context) -> Option<&Member> {
+        let members = group.trials.iter().map(|place| &self.members[*place as usize]);
+        let mut fitting = members.filter(|member| {
+            member.node.probation.is_free()
+                && !context.asked.exclude.contains(member.endpoint.id())
+        });
+        fitting.next()
+    }
+
+    #[cold]
+    fn pick_spread<'a>(
+        &'a self,
+        group: &'a Group,
+        context: &'a Context,
+        moment: &'a Moment<'a>,
+    ) -> Option<Picked<'a>> {
+        let ends = group.spread.as_deref()?;
+        // A key stays in its tier as long as the shares do.
+        let draw = context.asked.hash.map_or_else(|| moment.random.next(), mix);
+        self.pick_in(&group.bands[choose(ends, draw)], context, moment)
     }
 
     #[inline]
     fn pick_in<'a>(
         &'a self,
-        tier: &'a Tier,
+        band: &'a Band,
         context: &'a Context,
         moment: &'a Moment<'a>,
-    ) -> Option<Result<&'a Arc<Node>, Miss<'a>>> {
-        let candidates = tier.candidates(&self.members, context, moment);
-        let fault = match catch_unwind(AssertUnwindSafe(|| tier.picker.pick(&candidates))) {
-            Ok(Some(index)) if index < candidates.len() && candidates.allows(index) => {
-                return Some(Ok(&candidates.member(index).node));
+    ) -> Option<Picked<'a>> {
+        let candidates = band.candidates(&self.members, context, moment);
+        if self.is_faulty() {
+            return Some(Ok(candidates.member(any_allowed(&candidates)?)));
+        }
+        if !band.heeds_share && candidates.is_ramping() {
+            return self.pick_ramping(band, &candidates);
+        }
+        match ask(band, &candidates) {
+            Ok(index) => Some(Ok(candidates.member(index?))),
+            Err(fault) => self.make_do(&candidates, &fault),
+        }
+    }
+
+    /// Asks a picker that knows nothing of slow start, and turns away from endpoints that are in
+    /// it as often as their share says.
+    #[cold]
+    fn pick_ramping<'a>(
+        &'a self,
+        band: &'a Band,
+        candidates: &Candidates<'a>,
+    ) -> Option<Picked<'a>> {
+        let mut passed = [usize::MAX; AGAIN];
+        let mut last = None;
+        for round in 0..=AGAIN {
+            let rest = candidates.without(&passed[..round]);
+            let index = match ask(band, &rest) {
+                Ok(Some(index)) => index,
+                Ok(None) => break,
+                Err(fault) => return self.make_do(candidates, &fault),
+            };
+            last = Some(index);
+            if round == AGAIN || candidates.admits(index) {
+                break;
             }
-            Ok(None) => return None,
-            Ok(Some(index)) => Fault::Index(index),
-            Err(panic) => Fault::Panic(panic),
-        };
-        self.make_do(&candidates, &fault)
+            passed[round] = index;
+        }
+        last.map(|index| Ok(candidates.member(index)))
     }
 
     /// Serves although the policy is at fault, which is told the first time.
     #[cold]
-    fn make_do<'a>(
-        &self,
-        candidates: &Candidates<'a>,
-        fault: &Fault,
-    ) -> Option<Result<&'a Arc<Node>, Miss<'a>>> {
-        let node = &candidates.member(any_allowed(candidates)?).node;
+    fn make_do<'a>(&self, candidates: &Candidates<'a>, fault: &Fault) -> Option<Picked<'a>> {
+        let member = candidates.member(any_allowed(candidates)?);
         let told = self.faulty.swap(true, Ordering::Relaxed);
-        Some(if told { Ok(node) } else { Err(Miss::Fault(node, fault.to_string())) })
+        Some(if told { Ok(member) } else { Err(Miss::Fault(member, fault.to_string())) })
     }
 
     #[cold]
     fn no_endpoint<'a>(&self, group: &Group, context: &Context) -> Miss<'a> {
         let excludes =
             |place: &usize| context.asked.exclude.contains(self.members[*place].endpoint.id());
-        let tiers = group.tiers.iter();
-        let excluded = tiers.map(|tier| tier.places(self.members.len()).filter(excludes).count());
+        let bands = group.bands.iter();
+        let excluded = bands.map(|band| band.places(self.members.len()).filter(excludes).count());
         Miss::NoEndpoint(Error::no_endpoint(Census { excluded: excluded.sum(), ..group.census }))
     }
 }
 
-impl Tier {
-    #[inline]
-    fn candidates<'a>(
-        &'a self,
-        members: &'a [Member],
-        context: &'a Context,
-        moment: &'a Moment<'a>,
-    ) -> Candidates<'a> {
-        let places = self.places.as_deref();
-        Candidates::new(members, places, &context.asked, moment)
+impl Group {
+    pub(super) fn new(
+        bands: Bands,
+        trials: Box<[u32]>,
+        census: Census,
+        history: History,
+    ) -> Self {
+        let (bands, spread) = bands.into_parts();
+        Self { bands, spread, trials, census, history, used: AtomicU64::new(0) }
     }
 
-    /// The places of the tier's endpoints among so many members.
-    fn places(&self, members: usize) -> impl Iterator<Item = usize> + '_ {
-        let some = self.places.iter().flatten().map(|place| *place as usize);
-        let all = if self.places.is_none() { members } else { 0 };
-        (0..all).chain(some)
+    pub(super) fn band(&self, key: BandKey) -> Option<&Band> {
+        self.bands.iter().find(|band| band.key == key)
+    }
+
+    /// The version of the snapshot in which it was last picked from.
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn use_in(&self, version: u64) {
+        self.used.store(version, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_ramping(&self) -> bool {
+        let ramps = |band: &Band| band.restraint.as_ref().is_some_and(|held| held.ramp.is_some());
+        self.bands.iter().any(ramps)
     }
 }
 
 /// What a policy's picker did wrong.
 enum Fault {
+    Nothing,
     Index(usize),
     Panic(Box<dyn std::any::Any + Send>),
 }
@@ -165,14 +260,34 @@ enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Nothing => f.write_str("picked nothing, although there are endpoints to pick"),
             Self::Index(index) => write!(f, "picked index {index}, which is not allowed"),
             Self::Panic(panic) => Error::panicked("pick", &**panic).fmt(f),
         }
     }
 }
 
-/// What serves while the policy is at fault: any allowed endpoint, from a random place on.
+/// The picker's answer, checked.
+#[inline]
+fn ask(band: &Band, candidates: &Candidates<'_>) -> Result<Option<usize>, Fault> {
+    match catch_unwind(AssertUnwindSafe(|| band.picker.pick(candidates))) {
+        Ok(Some(index)) if index < candidates.len() && candidates.allows(index) => Ok(Some(index)),
+        Ok(None) if !(0..candidates.len()).any(|index| candidates.allows(index)) => Ok(None),
+        Ok(None) => Err(Fault::Nothing),
+        Ok(Some(index)) => Err(Fault::Index(index)),
+        Err(panic) => Err(Fault::Panic(panic)),
+    }
+}
+
+/// What serves while the policy is at fault: any allowed endpoint, in proportion to its weight.
 fn any_allowed(candidates: &Candidates<'_>) -> Option<usize> {
-    let start = below((candidates.random() >> 32) as u32, candidates.len());
-    (start..candidates.len()).chain(0..start).find(|&index| candidates.allows(index))
+    let allowed = || (0..candidates.len()).filter(|&index| candidates.allows(index));
+    let weight = |index| usize::from(candidates.member(index).endpoint.weight().get());
+    let rim: usize = allowed().map(weight).sum();
+    let mut point = below((candidates.random() >> 32) as u32, rim);
+    allowed().find(|&index| {
+        let (here, left) = (point < weight(index), point.saturating_sub(weight(index)));
+        point = left;
+        here
+    })
 }

@@ -1,8 +1,13 @@
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::{Cluster, clock};
-use crate::endpoint::Endpoint;
+use super::facts::{CheckFact, Verdict};
+use super::record::Record;
+use super::verdicts::Effect;
+use super::{Cluster, Shared, clock};
+use crate::endpoint::{Admin, Endpoint, State};
+use crate::health::Standing;
 
 /// What a cluster knows of itself, at one moment.
 #[derive(Clone, Debug)]
@@ -12,6 +17,10 @@ pub struct ClusterStatus {
     pub name: String,
     /// The policy's name.
     pub policy: String,
+    /// Whether fewer endpoints are available than the panic threshold asks for.
+    pub panic: bool,
+    /// The priority of the tier that requests go to first, if any can serve.
+    pub serving: Option<u32>,
     /// The endpoints, ordered by id.
     pub endpoints: Vec<EndpointStatus>,
 }
@@ -20,12 +29,24 @@ pub struct ClusterStatus {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EndpointStatus {
-    /// Its description.
+    /// Its description, with the weight and labels that were set at run time.
     pub endpoint: Endpoint,
     /// Whether it serves.
     pub state: State,
-    /// How long it has been a member.
+    /// How long it has been in that state.
     pub since: Duration,
+    /// How long it has been a member.
+    pub member_for: Duration,
+    /// What is known of it, fact by fact; [`State`] is what they come to.
+    pub facts: Vec<Fact>,
+    /// How long it stays out at least, where a clock decides.
+    pub returns_in: Option<Duration>,
+    /// How much of its weight counts: less than 1 while it is in slow start.
+    pub share: f64,
+    /// Its rank, with all adjustments; for the policy [`Ranked`](crate::policy::Ranked).
+    pub rank: u8,
+    /// How often live traffic had it ejected.
+    pub ejections: u64,
     /// Requests in flight.
     pub in_flight: u32,
     /// Requests begun.
@@ -42,49 +63,220 @@ pub struct EndpointStatus {
     pub latency: Option<Duration>,
 }
 
-/// Whether an endpoint serves.
+/// One thing that is known of an endpoint: who says it, since when, and what would change it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Fact {
+    /// What it is about.
+    pub kind: FactKind,
+    /// What holds, in one word: `up`, `ejected`, `drain` and the like.
+    pub value: &'static str,
+    /// Whether it keeps new requests away.
+    pub keeps_out: bool,
+    /// Who says so: a probe's name, a source's, the operator's.
+    pub by: Arc<str>,
+    /// For how long it has held.
+    pub since: Duration,
+    /// Why.
+    pub reason: Option<String>,
+    /// How long it holds at least, where a clock decides.
+    pub returns_in: Option<Duration>,
+    /// What would let the endpoint serve again, as far as this fact goes.
+    pub brings_back: Option<String>,
+}
+
+/// What a [`Fact`] is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum State {
-    /// It gets requests.
-    Up,
-    /// Its weight is 0: it gets only requests that ask for it.
-    Drain,
+pub enum FactKind {
+    /// Sources list it.
+    Discovery,
+    /// What the operator wants.
+    Admin,
+    /// Its weight is 0.
+    Weight,
+    /// What a probe has found.
+    Probe,
+    /// What live traffic says.
+    Outlier,
+}
+
+impl EndpointStatus {
+    /// Why the endpoint gets no new requests, in one line; nothing if it does.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        let fact = self.facts.iter().find(|fact| fact.keeps_out)?;
+        Some(fact.to_string())
+    }
+
+    /// The fact of this kind that keeps the endpoint out, or else any.
+    #[must_use]
+    pub fn fact(&self, kind: FactKind) -> Option<&Fact> {
+        let mut facts = self.facts.iter().filter(|fact| fact.kind == kind);
+        let first = facts.clone().next();
+        facts.find(|fact| fact.keeps_out).or(first)
+    }
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by {}", self.value, self.by)?;
+        if let Some(reason) = &self.reason {
+            write!(f, ": {reason}")?;
+        }
+        match &self.brings_back {
+            Some(needed) => write!(f, "; back by {needed}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl<S> Cluster<S> {
     /// What the cluster knows of itself now. Counters of different endpoints are read one after
-    /// the other.
+    /// the other. Waits for a change in progress; picks do not wait for it.
     #[must_use]
     pub fn status(&self) -> ClusterStatus {
-        let policy = self.shared.policy.to_string();
-        let instant = clock::now();
-        let now = self.shared.nanos(instant);
-        let snapshot = self.shared.published.load();
-        let endpoints = snapshot.members.iter().map(|member| {
-            let (load, tally) = (&member.node.load, &member.node.tally);
-            // The outcomes first: a request that ends in between is then in flight or cancelled
-            // rather than counted twice.
-            let successes = tally.succeeded.load(Ordering::Relaxed);
-            let failures = tally.failed.load(Ordering::Relaxed);
-            let ignored = tally.ignored.load(Ordering::Relaxed);
-            let in_flight = load.in_flight();
-            let requests = load.started();
-            let ended = requests.saturating_sub(u64::from(in_flight));
-            let weightless = member.endpoint.weight().is_zero();
-            EndpointStatus {
-                endpoint: member.endpoint.clone(),
-                state: if weightless { State::Drain } else { State::Up },
-                since: instant.saturating_duration_since(member.node.added),
-                in_flight,
-                requests,
-                successes,
-                failures,
-                ignored,
-                cancelled: ended.saturating_sub(successes + failures + ignored),
-                latency: load.latency(now).map(Duration::from_secs_f64),
-            }
+        let shared = &self.shared;
+        let now = clock::now();
+        let control = shared.control();
+        let endpoints = control.present.values().map(|record| {
+            let slow_start = control.rules.slow_start;
+            let share = slow_start.zip(record.facts.fit_since).map_or(1.0, |(slow_start, fit)| {
+                slow_start.factor(now.saturating_duration_since(fit))
+            });
+            let sources = control.source_names(record);
+            record.status(shared, sources, share, now)
         });
-        ClusterStatus { name: self.shared.name.to_string(), policy, endpoints: endpoints.collect() }
+        let endpoints = endpoints.collect();
+        drop(control);
+        let snapshot = shared.published.load();
+        let history = &snapshot.everyone.history;
+        ClusterStatus {
+            name: shared.name.to_string(),
+            policy: shared.policy.to_string(),
+            panic: history.panic,
+            serving: history.serving,
+            endpoints,
+        }
+    }
+}
+
+impl Record {
+    fn status(&self, shared: &Shared, sources: Arc<str>, share: f64, now: Instant) -> EndpointStatus {
+        let counts = self.counts();
+        let facts = self.explain(sources, now);
+        EndpointStatus {
+            endpoint: self.endpoint.clone(),
+            state: self.state(),
+            since: now.saturating_duration_since(self.facts.state_since),
+            member_for: now.saturating_duration_since(self.since),
+            returns_in: facts.iter().filter_map(|fact| fact.returns_in).max(),
+            facts,
+            share,
+            rank: self.rank(),
+            ejections: self.facts.outlier.times,
+            in_flight: counts.in_flight,
+            requests: counts.requests,
+            successes: counts.succeeded,
+            failures: counts.failed,
+            ignored: counts.ignored,
+            cancelled: counts.cancelled,
+            latency: self.node.load.latency(shared.nanos(now)).map(Duration::from_secs_f64),
+        }
+    }
+
+    fn explain(&self, sources: Arc<str>, now: Instant) -> Vec<Fact> {
+        let since = |at| now.saturating_duration_since(at);
+        let admin = &self.facts.admin;
+        let mut facts = vec![
+            Fact {
+                kind: FactKind::Discovery,
+                value: "listed",
+                keeps_out: false,
+                by: sources,
+                since: since(self.since),
+                reason: None,
+                returns_in: None,
+                brings_back: None,
+            },
+            Fact {
+                kind: FactKind::Admin,
+                value: admin.state.as_str(),
+                keeps_out: admin.state != Admin::Ready,
+                by: Arc::clone(&admin.by),
+                since: since(admin.since),
+                reason: None,
+                returns_in: None,
+                brings_back: (admin.state != Admin::Ready).then(|| "setting it to ready".to_owned()),
+            },
+        ];
+        if self.endpoint.weight().is_zero() {
+            facts.push(self.weightless(since(self.since)));
+        }
+        facts.extend(self.facts.checks.iter().map(|check| check.explain(since(check.since))));
+        facts.extend(self.outlier(now));
+        facts
+    }
+
+    fn weightless(&self, since: Duration) -> Fact {
+        Fact {
+            kind: FactKind::Weight,
+            value: "drain",
+            keeps_out: true,
+            by: if self.weight_is_set() { "operator".into() } else { "description".into() },
+            since,
+            reason: Some("its weight is 0".to_owned()),
+            returns_in: None,
+            brings_back: Some("a weight above 0".to_owned()),
+        }
+    }
+
+    fn outlier(&self, now: Instant) -> Option<Fact> {
+        let fact = &self.facts.outlier;
+        let (value, reason, returns_in, brings_back) = match &fact.verdict {
+            Verdict::Fine => ("ok", None, None, None),
+            Verdict::Ejected { until, reason } => {
+                let left = until.saturating_duration_since(now);
+                ("ejected", Some(reason), Some(left), Some("one success after its time is over"))
+            }
+            Verdict::HalfOpen { reason } => ("half_open", Some(reason), None, Some("one success")),
+        };
+        Some(Fact {
+            kind: FactKind::Outlier,
+            value,
+            keeps_out: fact.verdict != Verdict::Fine,
+            by: "live traffic".into(),
+            since: now.saturating_duration_since(fact.since),
+            reason: reason.map(ToString::to_string),
+            returns_in,
+            brings_back: brings_back.map(str::to_owned),
+        })
+    }
+}
+
+impl CheckFact {
+    fn explain(&self, since: Duration) -> Fact {
+        let standing = self.counter.standing();
+        let needed = self.counter.to_flip();
+        let (value, needs) = match standing {
+            Standing::Up if self.asks_to_leave => ("drain", true),
+            Standing::Up => ("up", false),
+            Standing::Unproven => ("unproven", true),
+            Standing::Down => ("down", true),
+        };
+        let failure = self.last.as_ref().and_then(|last| last.failure.as_deref());
+        Fact {
+            kind: FactKind::Probe,
+            value,
+            keeps_out: needs && self.effect == Effect::TakesOut,
+            by: Arc::clone(&self.name),
+            since,
+            reason: failure.map(str::to_owned),
+            returns_in: None,
+            brings_back: needs.then(|| match needed {
+                1 => "one passed check".to_owned(),
+                checks => format!("{checks} passed checks in a row"),
+            }),
+        }
     }
 }

@@ -27,6 +27,7 @@
 mod address;
 mod labels;
 mod node;
+mod state;
 mod weight;
 
 use std::fmt;
@@ -36,9 +37,10 @@ use crate::error::Error;
 
 pub use self::address::Address;
 pub use self::labels::{Labels, Locality, Subset};
+pub use self::state::{Admin, State};
 pub use self::weight::Weight;
 
-pub(crate) use self::node::{Member, Node, Payload, since};
+pub(crate) use self::node::{Counts, Evidence, Member, Node, Payload, Tally, Witness, since};
 pub use crate::id::EndpointId;
 
 /// An address to send requests to, its identity, and the facts that steer picks.

@@ -2,7 +2,7 @@ use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use parking_lot::RwLock;
@@ -10,7 +10,9 @@ use parking_lot::RwLock;
 use super::{Endpoint, EndpointId};
 use crate::error::Error;
 use crate::health::Outcome;
+use crate::health::outlier::{Limits, Reason, Sample, Streaks};
 use crate::load::{Load, Nanos, PeakEwma};
+use crate::sync::{self, Ordering};
 
 /// What the user keeps per endpoint, a service most often. Its type is known to the typed shell
 /// around the cluster alone, so that everything within is compiled once.
@@ -48,21 +50,74 @@ impl Drop for Payload {
 pub(crate) struct Node {
     pub(crate) load: Load,
     pub(crate) tally: Tally,
+    pub(crate) probation: Probation,
+    streaks: Streaks,
+    witness: Option<Arc<dyn Witness>>,
     epoch: Instant,
     id: EndpointId,
     /// The latest description, for who holds a lease; picks use the snapshot's.
     endpoint: RwLock<Endpoint>,
-    pub(crate) added: Instant,
     pub(crate) payload: Payload,
 }
 
-/// Outcomes by kind. Requests that ended without one were cancelled: what is left of the requests
-/// begun when these and those in flight are taken away.
+/// Who hears what live traffic says against an endpoint, or for it: the cluster's control side,
+/// which nodes know only as this.
+pub(crate) trait Witness: Send + Sync {
+    /// When a row of failures is evidence.
+    fn limits(&self) -> &Limits;
+
+    /// A request that is dropped without an answer after so long counts as a failure.
+    fn slow_cancel(&self) -> Nanos;
+
+    /// A request has failed: there is something to compare at the end of the interval.
+    fn failed(&self);
+
+    /// Takes evidence to where it is judged. Must not block for long: a request waits.
+    fn testify(&self, node: &Arc<Node>, evidence: Evidence);
+}
+
+/// What traffic says of an endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Evidence {
+    /// Too many failures in a row.
+    Streak(Reason),
+    /// The request that an ejected endpoint was given on trial has succeeded.
+    TrialPassed,
+    /// It has failed.
+    TrialFailed,
+}
+
+/// Outcomes by kind. Requests that ended without one were cancelled.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) succeeded: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) ignored: AtomicU64,
+    pub(crate) cancelled: AtomicU64,
+}
+
+/// The one request at a time that an endpoint gets on trial after its ejection.
+#[derive(Debug, Default)]
+pub(crate) struct Probation(sync::AtomicU64);
+
+impl Probation {
+    const FREE: u64 = 0;
+    const TAKEN: u64 = 1;
+
+    /// Takes the place for a request, if it is free.
+    pub(crate) fn take(&self) -> bool {
+        let (free, taken) = (Self::FREE, Self::TAKEN);
+        self.0.compare_exchange(free, taken, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Gives the place back for another request.
+    pub(crate) fn give_back(&self) {
+        self.0.store(Self::FREE, Ordering::Release);
+    }
+
+    pub(crate) fn is_free(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::FREE
+    }
 }
 
 impl Tally {
@@ -73,6 +128,19 @@ impl Tally {
     /// Takes back an outcome that was counted and has turned out otherwise.
     pub(crate) fn retract(&self, outcome: Outcome) {
         self.counter(outcome).fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request that ended without an outcome.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What the detectors compare.
+    pub(crate) fn sample(&self) -> Sample {
+        Sample {
+            succeeded: self.succeeded.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+        }
     }
 
     fn counter(&self, outcome: Outcome) -> &AtomicU64 {
@@ -90,17 +158,65 @@ impl Node {
         payload: Payload,
         parameters: PeakEwma,
         epoch: Instant,
-        now: Instant,
+        witness: Option<Arc<dyn Witness>>,
     ) -> Self {
         Self {
             load: Load::new(parameters),
             tally: Tally::default(),
+            probation: Probation::default(),
+            streaks: Streaks::default(),
+            witness,
             epoch,
             id: endpoint.id().clone(),
             endpoint: RwLock::new(endpoint),
-            added: now,
             payload,
         }
+    }
+
+    /// Takes in what a request learnt.
+    pub(crate) fn learn(self: &Arc<Self>, outcome: Outcome) {
+        self.tally.count(outcome);
+        let Some(witness) = &self.witness else {
+            return;
+        };
+        let streak = self.streaks.record(outcome, witness.limits());
+        if matches!(outcome, Outcome::Failure(_)) {
+            witness.failed();
+        }
+        if let Some(reason) = streak {
+            witness.testify(self, Evidence::Streak(reason));
+        }
+    }
+
+    /// Takes in how a request on trial ended; without an outcome the next request tries.
+    pub(crate) fn end_trial(self: &Arc<Self>, outcome: Option<Outcome>) {
+        let evidence = match outcome {
+            Some(Outcome::Success) => Evidence::TrialPassed,
+            Some(Outcome::Failure(_)) => Evidence::TrialFailed,
+            Some(Outcome::Ignored) | None => return self.probation.give_back(),
+        };
+        if let Some(witness) = &self.witness {
+            witness.testify(self, evidence);
+        }
+    }
+
+    /// Whether a request that was dropped after such a time says that the endpoint hangs.
+    pub(crate) fn hangs(&self, waited: Nanos) -> bool {
+        self.witness.as_ref().is_some_and(|witness| waited >= witness.slow_cancel())
+    }
+
+    /// The outcomes are read first: of a request that ends in between it is not yet known how.
+    pub(crate) fn counts(&self) -> Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (succeeded, failed) = (read(&self.tally.succeeded), read(&self.tally.failed));
+        let (ignored, cancelled) = (read(&self.tally.ignored), read(&self.tally.cancelled));
+        let (requests, in_flight) = self.load.begun();
+        Counts { requests, in_flight, succeeded, failed, ignored, cancelled }
+    }
+
+    /// Starts the count of failures in a row anew.
+    pub(crate) fn absolve(&self) {
+        self.streaks.reset();
     }
 
     pub(crate) fn id(&self) -> &EndpointId {
@@ -127,11 +243,43 @@ impl fmt::Debug for Node {
     }
 }
 
+/// Requests by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) requests: u64,
+    pub(crate) in_flight: u32,
+    pub(crate) succeeded: u64,
+    pub(crate) failed: u64,
+    pub(crate) ignored: u64,
+    pub(crate) cancelled: u64,
+}
+
+impl std::ops::Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            requests: self.requests + other.requests,
+            in_flight: self.in_flight + other.in_flight,
+            succeeded: self.succeeded + other.succeeded,
+            failed: self.failed + other.failed,
+            ignored: self.ignored + other.ignored,
+            cancelled: self.cancelled + other.cancelled,
+        }
+    }
+}
+
 /// An endpoint as it was described when a snapshot was made, and its live part.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Member {
     pub(crate) endpoint: Endpoint,
     pub(crate) node: Arc<Node>,
+    /// The rank with all adjustments.
+    pub(crate) rank: u8,
+    /// Whether it serves requests that ask for it.
+    pub(crate) sticky: bool,
+    /// Whether it gets one request at a time, on trial.
+    pub(crate) on_trial: bool,
 }
 
 /// Nanoseconds from `epoch` to `now`, 0 if that is not later; they last 584 years.

@@ -46,8 +46,10 @@ impl InFlight {
         (self.0.load(Ordering::Acquire) & IN_FLIGHT) as u32
     }
 
-    pub(crate) fn started(&self) -> u64 {
-        self.0.load(Ordering::Relaxed) >> IN_FLIGHT_BITS
+    /// Requests begun, and those of them in flight, at one moment.
+    pub(crate) fn both(&self) -> (u64, u32) {
+        let word = self.0.load(Ordering::Acquire);
+        (word >> IN_FLIGHT_BITS, (word & IN_FLIGHT) as u32)
     }
 }
 
@@ -61,20 +63,20 @@ mod tests {
         counter.begin().unwrap();
         counter.begin().unwrap();
         counter.end();
-        assert_eq!((counter.now(), counter.started()), (1, 2));
+        assert_eq!(counter.both(), (2, 1));
     }
 
     #[test]
     fn full_counter_refuses_and_stays_as_it_was() {
         let counter = InFlight(AtomicU64::new(MOST));
         assert_eq!(counter.begin(), Err(MOST as u32));
-        assert_eq!((u64::from(counter.now()), counter.started()), (MOST, 0));
+        assert_eq!(counter.both(), (0, MOST as u32));
     }
 
     #[test]
     fn begun_count_wraps_without_touching_the_requests_in_flight() {
         let counter = InFlight(AtomicU64::new(u64::MAX << IN_FLIGHT_BITS));
         counter.begin().unwrap();
-        assert_eq!((counter.now(), counter.started()), (1, 0));
+        assert_eq!(counter.both(), (0, 1));
     }
 }

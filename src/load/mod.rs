@@ -72,6 +72,13 @@ pub(crate) enum Measure {
     Latency,
 }
 
+impl Measure {
+    /// Whether it needs to know the time.
+    pub(crate) fn is_timed(self) -> bool {
+        self == Self::Latency
+    }
+}
+
 /// A moment, in nanoseconds since the cluster was built.
 pub(crate) type Nanos = u64;
 
@@ -155,9 +162,14 @@ impl Load {
         self.in_flight.now()
     }
 
-    /// Requests begun since the endpoint was made, modulo 2^40.
-    pub(crate) fn started(&self) -> u64 {
-        self.in_flight.started()
+    /// Requests begun since the endpoint was made, modulo 2^40, and those of them in flight.
+    pub(crate) fn begun(&self) -> (u64, u32) {
+        self.in_flight.both()
+    }
+
+    /// Takes over what another has learnt of the latency.
+    pub(crate) fn inherit(&self, other: &Self) {
+        self.latency.inherit(&other.latency);
     }
 
     /// The latency estimate in seconds as it is at `now`, if a latency was ever recorded.

@@ -89,6 +89,11 @@ impl Latency {
         }
     }
 
+    /// Starts with the estimate of another, which has the same parameters.
+    pub(super) fn inherit(&self, other: &Self) {
+        self.word.store(other.word.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     /// Takes a measured latency in. Of the responses within one tick the slowest counts and the
     /// others are passed over; the time they stand for goes to the next tick's response.
     pub(super) fn record(&self, took: Nanos, now: Nanos) {

@@ -1,8 +1,9 @@
 use std::fmt;
 
 use crate::endpoint::{EndpointId, Member};
+use crate::health::SlowStart;
 use crate::load::{Measure, Nanos};
-use crate::random::Source;
+use crate::random::{Source, unit};
 
 /// The endpoints among which to pick, as one request sees them: live costs, and which of them the
 /// request allows.
@@ -14,8 +15,35 @@ pub struct Candidates<'a> {
     /// Which member each index means; `None` if they are all the members in their order, which
     /// saves the usual pick a step.
     places: Option<&'a [u32]>,
+    /// What holds some of them back; usually nothing does.
+    restraint: Option<&'a Restraint>,
+    /// Those that slow start has turned this request away from.
+    passed: &'a [usize],
     asked: &'a Asked,
     moment: &'a Moment<'a>,
+}
+
+/// What holds some of the endpoints of a picker back, by their index.
+#[derive(Debug)]
+pub(crate) struct Restraint {
+    /// Those that are not available: pickers that must not be built anew for each change of health
+    /// pass them over.
+    pub(crate) closed: Option<Box<[bool]>>,
+    pub(crate) ramp: Option<Ramp>,
+}
+
+/// Slow start under way.
+#[derive(Debug)]
+pub(crate) struct Ramp {
+    pub(crate) slow_start: SlowStart,
+    /// Since when each endpoint is in it.
+    pub(crate) since: Box<[Option<Nanos>]>,
+}
+
+impl Restraint {
+    fn closes(&self, index: usize) -> bool {
+        self.closed.as_ref().is_some_and(|closed| closed[index])
+    }
 }
 
 /// What a request asks of the policy.
@@ -37,10 +65,36 @@ impl<'a> Candidates<'a> {
     pub(crate) fn new(
         members: &'a [Member],
         places: Option<&'a [u32]>,
+        restraint: Option<&'a Restraint>,
         asked: &'a Asked,
         moment: &'a Moment<'a>,
     ) -> Self {
-        Self { members, places, asked, moment }
+        Self { members, places, restraint, passed: &[], asked, moment }
+    }
+
+    /// The same without the endpoints that slow start has turned the request away from.
+    pub(crate) fn without(&self, passed: &'a [usize]) -> Self {
+        Self { passed, ..*self }
+    }
+
+    /// Whether any endpoint is in slow start.
+    pub(crate) fn is_ramping(&self) -> bool {
+        self.restraint.is_some_and(|restraint| restraint.ramp.is_some())
+    }
+
+    /// Whether slow start lets this request through to the endpoint: with the probability of its
+    /// [`share`](Self::share). The same key always gets the same answer until the share has grown
+    /// beyond it, so that a key moves to a new endpoint once and stays there.
+    pub(crate) fn admits(&self, index: usize) -> bool {
+        let share = self.share(index);
+        if share >= 1.0 {
+            return true;
+        }
+        let draw = match self.asked.hash {
+            Some(hash) => self.member(index).endpoint.id().mixed_with(hash),
+            None => self.random(),
+        };
+        unit(draw) < share
     }
 
     #[inline]
@@ -91,15 +145,35 @@ impl<'a> Candidates<'a> {
     #[must_use]
     #[inline]
     pub fn allows(&self, index: usize) -> bool {
-        self.asked.exclude.is_empty() || !self.asked.exclude.contains(self.id(index))
+        !self.is_restricted() || self.allows_restricted(index)
     }
 
-    /// Whether there may be endpoints that the request does not allow. While there are none, a
-    /// policy need not ask [`allows`](Self::allows).
+    fn allows_restricted(&self, index: usize) -> bool {
+        !self.asked.exclude.contains(self.id(index))
+            && !self.restraint.is_some_and(|restraint| restraint.closes(index))
+            && !self.passed.contains(&index)
+    }
+
+    /// How much of its weight counts now: 1, or less while the endpoint is in slow start.
+    ///
+    /// A policy that compares costs should divide them by it, so that an endpoint that has just
+    /// come does not look the cheapest by far. See [`Pick::heeds_share`](super::Pick::heeds_share).
+    #[must_use]
+    pub fn share(&self, index: usize) -> f64 {
+        let ramp = self.restraint.and_then(|restraint| restraint.ramp.as_ref());
+        let Some((ramp, since)) = ramp.and_then(|ramp| Some((ramp, ramp.since[index]?))) else {
+            return 1.0;
+        };
+        let elapsed = self.moment.now.saturating_sub(since);
+        ramp.slow_start.factor(std::time::Duration::from_nanos(elapsed))
+    }
+
+    /// Whether there may be endpoints that the request does not allow, or whose
+    /// [`share`](Self::share) is less than 1. While there are none, a policy need not ask.
     #[must_use]
     #[inline]
     pub fn is_restricted(&self) -> bool {
-        !self.asked.exclude.is_empty()
+        !self.asked.exclude.is_empty() || self.restraint.is_some() || !self.passed.is_empty()
     }
 
     /// The hash of the request's key, if it has one.

@@ -47,7 +47,8 @@ impl Pick for Scan {
         let mut least = f64::INFINITY;
         let mut ties = 0;
         for index in (0..candidates.len()).filter(|&index| candidates.allows(index)) {
-            let price = candidates.next_cost(index) / self.0.weight(index);
+            let weight = self.0.weight(index) * candidates.share(index);
+            let price = candidates.next_cost(index) / weight;
             if price < least {
                 (best, least, ties) = (Some(index), price, 1);
             } else if price == least {
@@ -59,5 +60,9 @@ impl Pick for Scan {
             }
         }
         best
+    }
+
+    fn heeds_share(&self) -> bool {
+        true
     }
 }

@@ -107,6 +107,13 @@ pub trait Pick: Send + Sync + 'static {
     fn phase(&self) -> u64 {
         0
     }
+
+    /// Whether picks take account of [`Candidates::share`], by which endpoints in slow start get
+    /// less. Default no: the cluster then lets a pick of such an endpoint through with the
+    /// probability of its share, and otherwise asks again without it.
+    fn heeds_share(&self) -> bool {
+        false
+    }
 }
 
 /// What a [`Policy`] builds from.

@@ -76,6 +76,10 @@ impl Pick for OfTwo {
         let (first, second) = self.0.draw_two(candidates)?;
         Some(cheaper(&self.0, candidates, first, second))
     }
+
+    fn heeds_share(&self) -> bool {
+        true
+    }
 }
 
 struct OfMany {
@@ -97,11 +101,19 @@ impl Pick for OfMany {
         }
         best
     }
+
+    fn heeds_share(&self) -> bool {
+        true
+    }
 }
 
 #[inline(always)]
 fn cheaper(wheel: &Wheel, candidates: &Candidates<'_>, first: usize, second: usize) -> usize {
     let (one, other) = (candidates.cost(first), candidates.cost(second));
+    if candidates.is_ramping() {
+        let weight = |index| wheel.weight(index) * candidates.share(index);
+        return if other * weight(first) < one * weight(second) { second } else { first };
+    }
     let better = match wheel {
         Wheel::Equal(_) => other < one,
         // Multiplied across, so that nothing is divided.

@@ -32,4 +32,8 @@ impl Pick for Draw {
     fn pick(&self, candidates: &Candidates<'_>) -> Option<usize> {
         self.0.draw(candidates)
     }
+
+    fn heeds_share(&self) -> bool {
+        true
+    }
 }

@@ -69,13 +69,17 @@ impl Pick for Turns {
             return Some(index);
         }
         for _ in 0..TURNS {
-            if candidates.allows(index) {
+            if candidates.allows(index) && candidates.admits(index) {
                 return Some(index);
             }
             index = self.next();
         }
         let behind = index..candidates.len();
         behind.chain(0..index).find(|&index| candidates.allows(index))
+    }
+
+    fn heeds_share(&self) -> bool {
+        true
     }
 
     fn phase(&self) -> u64 {

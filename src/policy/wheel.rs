@@ -1,5 +1,5 @@
 use crate::endpoint::Endpoint;
-use crate::random::below;
+use crate::random::{below, unit};
 
 use super::Candidates;
 
@@ -97,7 +97,7 @@ impl Wheel {
         let wanted = |index: &usize| wanted(*index) && candidates.allows(*index);
         (0..TRIES)
             .map(|_| self.at(candidates.random()))
-            .find(|index| wanted(index))
+            .find(|index| wanted(index) && candidates.admits(*index))
             .or_else(|| self.search(candidates, wanted))
     }
 
@@ -111,7 +111,7 @@ impl Wheel {
         let mut seen = 0.0;
         let mut kept = None;
         for index in (0..candidates.len()).filter(wanted) {
-            let weight = self.weight(index);
+            let weight = self.weight(index) * candidates.share(index);
             seen += weight;
             if unit(candidates.random()) * seen < weight {
                 kept = Some(index);
@@ -183,11 +183,6 @@ pub(super) fn gcd(one: u64, other: u64) -> u64 {
 /// Maps a random number to `0..bound`.
 fn scale(draw: u64, bound: u64) -> u64 {
     ((u128::from(draw) * u128::from(bound)) >> 64) as u64
-}
-
-/// Maps a random number to `0.0..1.0`, with the 53 bits that an `f64` holds.
-fn unit(draw: u64) -> f64 {
-    (draw >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 #[cfg(test)]
