@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use super::snapshot::{Group, Snapshot, Tier};
 use crate::endpoint::{Endpoint, Member, Subset};
@@ -19,6 +20,8 @@ pub(super) struct Plan<'a> {
     pub(super) policy: &'a dyn Policy,
     pub(super) policy_name: &'a Arc<str>,
     pub(super) cost: Cost,
+    /// Since the cluster was made.
+    pub(super) now: Duration,
     /// Positions of round robin and the like go on from here.
     pub(super) previous: Option<&'a Snapshot>,
     /// Starts the positions that are new.
@@ -66,9 +69,16 @@ fn group(plan: &mut Plan<'_>, subset: Option<&Subset>, before: Option<&Group>) -
         let phase = before
             .and_then(|tier| contained(plan.policy_name, plan.events, || tier.picker.phase()))
             .unwrap_or_else(plan.random);
-        let build = Build { endpoints: &endpoints, phase };
+        let memory = before
+            .and_then(|tier| contained(plan.policy_name, plan.events, || tier.picker.memory()))
+            .flatten();
+        let ranks: Vec<u8> = endpoints.iter().map(|endpoint| endpoint.rank()).collect();
+        let (endpoints, ranks) = (&*endpoints, &*ranks);
+        let build = Build { endpoints, ranks, phase, now: plan.now, memory };
         let picker = contained(plan.policy_name, plan.events, || plan.policy.build(&build))
             .unwrap_or_else(|| P2c::new().build(&build));
+        // The memory may be the last of its kind, and its drop is the policy's code too.
+        let _ = contained(plan.policy_name, plan.events, || drop(build));
         let places = (places.len() < members.len()).then(|| places.into_boxed_slice());
         Tier { priority, picker, places }
     };

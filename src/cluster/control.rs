@@ -224,6 +224,7 @@ impl Control {
     pub(super) fn snapshot(
         &self,
         previous: Option<&Snapshot>,
+        now: Instant,
         random: &dyn Fn() -> u64,
         events: &mut Vec<Event>,
     ) -> Snapshot {
@@ -238,6 +239,7 @@ impl Control {
             policy: &*self.policy,
             policy_name: &self.policy_name,
             cost: self.cost,
+            now: now.saturating_duration_since(self.epoch),
             previous,
             random,
             events,

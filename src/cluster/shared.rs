@@ -58,7 +58,7 @@ impl Shared {
             builder.forget_after,
             epoch,
         );
-        let empty = control.snapshot(None, &|| random.next(), &mut Vec::new());
+        let empty = control.snapshot(None, epoch, &|| random.next(), &mut Vec::new());
         Arc::new(Self {
             published: Published::new(empty),
             control: Mutex::new(control),
@@ -218,7 +218,8 @@ impl Shared {
     fn publish(&self, control: &Control, applied: &mut Applied) -> Arc<Snapshot> {
         let random = || self.random.next();
         let previous = self.published.load();
-        let snapshot = control.snapshot(Some(&previous), &random, &mut applied.events);
+        let now = clock::now();
+        let snapshot = control.snapshot(Some(&previous), now, &random, &mut applied.events);
         drop(previous);
         let available = snapshot.is_available();
         let old = self.published.swap(Arc::new(snapshot));
