@@ -67,7 +67,7 @@ fn the_allocator_counts() {
 
 #[test]
 fn no_policy_allocates_per_pick() {
-    let names = ["p2c", "least_request", "round_robin", "random"];
+    let names = ["p2c", "least_request", "round_robin", "random", "ranked"];
     let mut policies: Vec<Arc<dyn Policy>> =
         names.iter().map(|name| policy::by_name(name).unwrap()).collect();
     policies.push(Arc::new(P2c::new().choices(3)));

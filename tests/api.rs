@@ -12,7 +12,7 @@ use whippletree::endpoint::{Address, Labels, Locality, Subset};
 use whippletree::event::{Event, Events};
 use whippletree::load::{Completion, Cost, PeakEwma};
 use whippletree::policy::{
-    self, Build, Candidates, LeastRequest, P2c, Pick, Policy, Random, RoundRobin,
+    self, Build, Candidates, LeastRequest, P2c, Pick, Policy, Random, Ranked, RoundRobin,
 };
 use whippletree::{
     Balance, BalanceLayer, Cluster, Context, Endpoint, EndpointId, Error, Lease, Outcome, Weight,
@@ -79,6 +79,7 @@ fn public_types_are_send_sync_and_unpin() {
     everything::<PeakEwma>();
     everything::<P2c>();
     everything::<Random>();
+    everything::<Ranked>();
     everything::<RoundRobin>();
     everything::<LeastRequest>();
     everything::<Update>();
@@ -120,9 +121,13 @@ fn bad_values_are_refused_by_name_and_value() {
     check(Endpoint::new("nowhere"), r#"address: "nowhere" has no port: write host:port"#);
     check(Endpoint::new("a:99999"), r#"address: "a:99999" has no valid port"#);
     check(Endpoint::new("a:1").unwrap().with_id(""), r#"id: "" is empty"#);
+    for rank in [0, 255] {
+        let endpoint = Endpoint::new("a:1").unwrap();
+        check(endpoint.with_rank(rank), &format!(r#"rank: "{rank}" is not in 1..=254"#));
+    }
     check(
         policy::by_name("fastest"),
-        r#"policy: "fastest" is none of p2c, least_request, round_robin, random"#,
+        r#"policy: "fastest" is none of p2c, least_request, round_robin, random, ranked"#,
     );
     check(
         Balance::builder().endpoints(["a:1", "b"]),
@@ -183,6 +188,8 @@ fn bad_configuration_is_refused_with_its_place() {
     let endpoint =
         |line: &str| parse(&format!("[[endpoints]]\naddress = \"a:1\"\n{line}")).endpoints();
     check(endpoint("weight = 70000"), r#"endpoints[0].weight: "70000" is not in 0..=65535"#);
+    check(endpoint("rank = 256"), r#"endpoints[0].rank: "256" is not in 1..=254"#);
+    assert_eq!(endpoint("rank = 7").unwrap()[0].rank(), 7);
     check(endpoint("id = ''"), r#"endpoints[0].id: "" is empty"#);
     check(
         parse("[[endpoints]]\naddress = 'a:1'\n[[endpoints]]\naddress = 'b'").endpoints(),
@@ -195,7 +202,7 @@ fn bad_configuration_is_refused_with_its_place() {
     check(parse("cost = 'price'").cluster(), r#"cost: "price" is none of in_flight, peak_ewma"#);
     check(
         parse("policy = 'x'").cluster(),
-        r#"policy: "x" is none of p2c, least_request, round_robin, random"#,
+        r#"policy: "x" is none of p2c, least_request, round_robin, random, ranked"#,
     );
     for (text, says) in [
         ("polcy = 'p2c'", "unknown field `polcy`"),

@@ -1,6 +1,6 @@
 //! From the members to a snapshot: groups, tiers, bands and their pickers.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,9 +11,8 @@ use super::facts::Fitness;
 use super::rules::Rules;
 use super::snapshot::{Group, Snapshot};
 use super::spread::{self, Level};
-use crate::endpoint::State;
 use super::tiers::{Decision, History, Tier, decide};
-use crate::endpoint::{Locality, Member, Subset};
+use crate::endpoint::{Endpoint, Locality, Member, State, Subset};
 use crate::error::{Census, Error};
 use crate::event::Event;
 use crate::load::Nanos;
@@ -38,8 +37,8 @@ pub(super) struct Plan<'a> {
     pub(super) epoch: Instant,
     /// Starts the positions that are new.
     pub(super) random: &'a dyn Fn() -> u64,
-    /// Where a panic of the policy is told.
-    pub(super) events: Vec<Event>,
+    /// A panic of the policy, to be told.
+    pub(super) failed: RefCell<Option<Event>>,
     /// When to build again, though nothing else has changed.
     pub(super) again: Option<Instant>,
 }
@@ -53,8 +52,8 @@ impl<'a> Plan<'a> {
         epoch: Instant,
         random: &'a dyn Fn() -> u64,
     ) -> Self {
-        let events = Vec::new();
-        Self { candidates, rules, previous, now, epoch, random, events, again: None }
+        let failed = RefCell::new(None);
+        Self { candidates, rules, previous, now, epoch, random, failed, again: None }
     }
 
     /// Builds the group of a subset, or of everyone.
@@ -92,7 +91,7 @@ impl<'a> Plan<'a> {
     }
 
     /// What the policy's code answers, unless it panics; that is told once per snapshot.
-    fn contained<T>(&mut self, work: impl FnOnce() -> T) -> Option<T> {
+    fn contained<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
         BUILDING.set(true);
         let done = catch_unwind(AssertUnwindSafe(work));
         BUILDING.set(false);
@@ -100,11 +99,10 @@ impl<'a> Plan<'a> {
             Ok(done) => return Some(done),
             Err(panic) => panic,
         };
-        if !self.events.iter().any(|event| matches!(event, Event::PolicyFailed { .. })) {
-            let policy = Arc::clone(&self.rules.policy_name);
-            let reason = Error::panicked("build", &*panic).to_string().into();
-            self.events.push(Event::PolicyFailed { policy, reason });
-        }
+        let policy = Arc::clone(&self.rules.policy_name);
+        let reason = Error::panicked("build", &*panic).to_string().into();
+        let failed = Event::PolicyFailed { policy, reason };
+        self.failed.replace(Some(failed));
         None
     }
 
@@ -198,9 +196,10 @@ impl<'a> Plan<'a> {
             .then(|| places.iter().map(|place| !serves(place)).collect());
         let ramp = self.ramp(&places, serves);
         let restraint = (closed.is_some() || ramp.is_some()).then(|| Restraint { closed, ramp });
-        let (picker, heeds_share) = self.picker(key, &places, before);
+        let Picker { picker, heeds_share, rebuild_at } = self.picker(key, &places, before);
+        self.again(rebuild_at);
         let places = (places.len() < candidates.len()).then(|| places.into_boxed_slice());
-        Some(Band { key, picker, heeds_share, places, restraint: restraint.map(Box::new) })
+        Some(Band { key, picker, heeds_share, rebuild_at, places, restraint: restraint.map(Box::new) })
     }
 
     /// Slow start, if some of the endpoints are in it; if all are, none is: they are cold together.
@@ -225,45 +224,47 @@ impl<'a> Plan<'a> {
     }
 
     /// A picker for these endpoints: the one before, if they are the same.
-    fn picker(
-        &mut self,
-        key: BandKey,
-        places: &[u32],
-        before: Option<&Group>,
-    ) -> (Arc<dyn Pick>, bool) {
+    fn picker(&mut self, key: BandKey, places: &[u32], before: Option<&Group>) -> Picker {
         let old = before.and_then(|group| group.band(key));
         if let (Some(old), Some(previous)) = (old, self.previous) {
-            let due = self.contained(|| old.picker.rebuild_at()).flatten();
-            let due = due.and_then(|due| self.epoch.checked_add(due));
-            if due.is_none_or(|due| due > self.now) && previous.may_reuse(old, places, self.candidates) {
-                self.again(due);
-                return (Arc::clone(&old.picker), old.heeds_share);
+            let due = old.rebuild_at.is_some_and(|at| at <= self.now);
+            if !due && previous.may_reuse(old, places, self.candidates) {
+                let (picker, heeds_share) = (Arc::clone(&old.picker), old.heeds_share);
+                return Picker { picker, heeds_share, rebuild_at: old.rebuild_at };
             }
         }
         let phase = old.and_then(|old| self.contained(|| old.picker.phase()));
         let phase = phase.unwrap_or_else(self.random);
         let memory = old.and_then(|old| self.contained(|| old.picker.memory())).flatten();
-        let candidates = self.candidates;
-        let endpoints: Vec<_> =
-            places.iter().map(|place| &candidates[*place as usize].member.endpoint).collect();
-        let ranks: Vec<u8> = places.iter().map(|place| candidates[*place as usize].member.rank).collect();
+        let members = || places.iter().map(|place| &self.candidates[*place as usize].member);
+        let endpoints: Vec<&Endpoint> = members().map(|member| &member.endpoint).collect();
+        let ranks: Vec<u8> = members().map(|member| member.rank).collect();
         let now = self.now.saturating_duration_since(self.epoch);
         let build = Build { endpoints: &endpoints, ranks: &ranks, phase, now, memory };
         let policy = Arc::clone(&self.rules.policy);
         let built = self.contained(|| {
             let picker = policy.build(&build);
-            let (heeds, again) = (picker.heeds_share(), picker.rebuild_at());
-            (picker, heeds, again)
+            let (heeds_share, again) = (picker.heeds_share(), picker.rebuild_at());
+            let rebuild_at = again.map(|at| at.max(now + SOONEST));
+            let rebuild_at = rebuild_at.and_then(|at| self.epoch.checked_add(at));
+            Picker { picker: picker.into(), heeds_share, rebuild_at }
         });
-        let (picker, heeds, again) =
-            built.unwrap_or_else(|| (P2c::new().build(&build), true, None));
-        self.again(again.and_then(|again| self.epoch.checked_add(again.max(now + SOONEST))));
-        (Arc::from(picker), heeds)
+        built.unwrap_or_else(|| {
+            let picker = P2c::new().build(&build).into();
+            Picker { picker, heeds_share: true, rebuild_at: None }
+        })
     }
 
     fn nanos(&self, at: Instant) -> Nanos {
         crate::endpoint::since(self.epoch, at)
     }
+}
+
+/// A picker, with what it has said of itself.
+struct Picker {
+    picker: Arc<dyn Pick>,
+    heeds_share: bool,
+    rebuild_at: Option<Instant>,
 }
 
 thread_local! {

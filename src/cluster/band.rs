@@ -1,6 +1,7 @@
 //! Endpoints of one priority and one distance, with their picker.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::context::Context;
 use crate::endpoint::Member;
@@ -17,6 +18,8 @@ pub(super) struct Band {
     pub(super) restraint: Option<Box<Restraint>>,
     /// Whether the picker takes care of slow start itself.
     pub(super) heeds_share: bool,
+    /// When the policy wants to build again, though nothing has changed.
+    pub(super) rebuild_at: Option<Instant>,
 }
 
 /// Which endpoints of a group a band is made of.

@@ -258,7 +258,7 @@ impl Control {
             })
             .collect();
         self.rebuild_at = plan.again;
-        applied.events.append(&mut plan.events);
+        applied.events.extend(plan.failed.take());
         let members: Arc<[Member]> =
             candidates.into_iter().map(|candidate| candidate.member).collect();
         let measure = self.rules.cost.measure();
@@ -297,7 +297,7 @@ impl Control {
             oldest.and_then(|oldest| subsets.remove(&oldest));
         }
         self.rebuild_at = self.rebuild_at.into_iter().chain(plan.again).min();
-        applied.events.append(&mut plan.events);
+        applied.events.extend(plan.failed.take());
         let timed = previous.timed || group.is_ramping();
         subsets.insert(subset.clone(), Arc::new(group));
         Snapshot {

@@ -56,6 +56,8 @@ mod lease;
 mod membership;
 mod shared;
 mod snapshot;
+#[cfg_attr(not(test), expect(dead_code, reason = "the tiers are about to use it"))]
+mod spread;
 mod status;
 
 use std::fmt;

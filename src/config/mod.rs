@@ -80,6 +80,8 @@ pub struct EndpointConfig {
     /// The tier, 0 first; 0 by default.
     #[serde(default)]
     pub priority: u32,
+    /// 1 to 254, the highest first; 100 by default. Only the policy `ranked` asks for it.
+    pub rank: Option<u32>,
     /// Names and values.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -103,7 +105,7 @@ impl ClusterConfig {
     ///
     /// # Errors
     ///
-    /// A malformed address or id, or a weight out of range: names the field, with its place in
+    /// A malformed address or id, or a weight or rank out of range: names the field, with its place in
     /// the list, and the value.
     pub fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
         let endpoint = |(place, config): (usize, &EndpointConfig)| {
@@ -167,6 +169,9 @@ impl EndpointConfig {
         }
         if let Some(weight) = self.weight {
             endpoint = endpoint.with_weight(Weight::new(weight)?);
+        }
+        if let Some(rank) = self.rank {
+            endpoint = endpoint.ranked(rank)?;
         }
         if let Some(locality) = &self.locality {
             endpoint = endpoint.with_locality(Locality::new(&*locality.region, &*locality.zone));

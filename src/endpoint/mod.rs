@@ -35,6 +35,9 @@ use std::sync::Arc;
 
 use crate::error::Error;
 
+/// The rank of an endpoint that is given none: VRRP's default priority (RFC 5798, section 5.2.4).
+const RANK: u8 = 100;
+
 pub use self::address::Address;
 pub use self::labels::{Labels, Locality, Subset};
 pub use self::state::{Admin, State};
@@ -55,13 +58,14 @@ struct Description {
     address: Address,
     weight: Weight,
     priority: u32,
+    rank: u8,
     locality: Option<Locality>,
     labels: Labels,
 }
 
 impl Endpoint {
     /// An endpoint at `address`, written `host:port` or `scheme://host:port`, an IPv6 host in
-    /// brackets. The id is the text of the address, the weight 1, the priority 0.
+    /// brackets. The id is the text of the address, the weight 1, the priority 0, the rank 100.
     ///
     /// # Errors
     ///
@@ -83,6 +87,7 @@ impl Endpoint {
             address,
             weight: Weight::default(),
             priority: 0,
+            rank: RANK,
             locality: None,
             labels: Labels::default(),
         })))
@@ -114,6 +119,37 @@ impl Endpoint {
     pub fn with_priority(mut self, priority: u32) -> Self {
         self.edit().priority = priority;
         self
+    }
+
+    /// Sets the place in the order in which [`Ranked`](crate::policy::Ranked) chooses the one
+    /// endpoint that serves: 1 to 254, the highest first; default 100, as VRRP's priority (RFC
+    /// 5798). Other policies ignore it.
+    ///
+    /// # Errors
+    ///
+    /// 0 and 255, which mean something else in VRRP: that a router resigns, and that it owns the
+    /// address.
+    ///
+    /// ```
+    /// use whippletree::Endpoint;
+    ///
+    /// let active = Endpoint::new("10.0.0.1:5432")?.with_rank(200)?;
+    /// assert_eq!(active.rank(), 200);
+    /// let error = active.with_rank(255).unwrap_err();
+    /// assert_eq!(error.to_string(), r#"rank: "255" is not in 1..=254"#);
+    /// # Ok::<(), whippletree::Error>(())
+    /// ```
+    pub fn with_rank(self, rank: u8) -> Result<Self, Error> {
+        self.ranked(rank.into())
+    }
+
+    /// As [`with_rank`](Self::with_rank), of any number that a configuration may have.
+    pub(crate) fn ranked(mut self, rank: u32) -> Result<Self, Error> {
+        match u8::try_from(rank) {
+            Ok(rank @ 1..=254) => self.edit().rank = rank,
+            _ => return Err(Error::config("rank", rank, "is not in 1..=254")),
+        }
+        Ok(self)
     }
 
     /// Says where the endpoint runs.
@@ -161,6 +197,12 @@ impl Endpoint {
         self.0.priority
     }
 
+    /// Its place in the order of [`Ranked`](crate::policy::Ranked), the highest first.
+    #[must_use]
+    pub fn rank(&self) -> u8 {
+        self.0.rank
+    }
+
     /// Where it runs, if known.
     #[must_use]
     pub fn locality(&self) -> Option<&Locality> {
@@ -185,6 +227,7 @@ impl fmt::Debug for Endpoint {
             .field("address", &self.0.address)
             .field("weight", &self.0.weight)
             .field("priority", &self.0.priority)
+            .field("rank", &self.0.rank)
             .field("locality", &self.0.locality)
             .field("labels", &self.0.labels)
             .finish()
@@ -223,6 +266,7 @@ impl From<std::net::SocketAddr> for Endpoint {
             address,
             weight: Weight::default(),
             priority: 0,
+            rank: RANK,
             locality: None,
             labels: Labels::default(),
         }))

@@ -13,6 +13,7 @@
 //! | [`LeastRequest`] | the cheapest of all | every cost read | 2 bytes per endpoint if weights differ | few endpoints, long requests, one balancer in front of them |
 //! | [`RoundRobin`] | each in its turn | one shared counter | none; up to 512 KiB if weights differ | requests cost the same and exact shares matter |
 //! | [`Random`] | any | nothing read | as `P2c` | many balancers, stateless; the baseline |
+//! | [`Ranked`] | always the same, until it is out | nothing read | 4 bytes per endpoint | active and standby: one may serve at a time |
 //!
 //! Why two at random and not the cheapest of all? Every balancer sees only its own requests. If
 //! each of a hundred sends its next one to the endpoint it believes the least loaded, they all
@@ -20,8 +21,8 @@
 //! at random the worst endpoint is never chosen and no endpoint can get more than 2/n of the
 //! requests, at a cost that does not grow with n (Mitzenmacher 2001).
 //!
-//! All policies honour weights, exclusions and seeds. Endpoints of weight 0 are not among the
-//! candidates.
+//! All policies honour exclusions and seeds, and all that spread requests honour weights. Endpoints
+//! of weight 0 are not among the candidates.
 //!
 //! # Your own
 //!
@@ -59,12 +60,15 @@ mod candidates;
 mod least_request;
 mod p2c;
 mod random;
+mod ranked;
 mod round_robin;
 mod smooth;
 mod wheel;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -73,6 +77,7 @@ pub use self::candidates::Candidates;
 pub use self::least_request::LeastRequest;
 pub use self::p2c::P2c;
 pub use self::random::Random;
+pub use self::ranked::Ranked;
 pub use self::round_robin::RoundRobin;
 
 pub(crate) use self::candidates::{Asked, Moment};
@@ -114,6 +119,20 @@ pub trait Pick: Send + Sync + 'static {
     fn heeds_share(&self) -> bool {
         false
     }
+
+    /// What the picker that replaces this one shall know, of any type.
+    ///
+    /// The next picker of the same group of endpoints gets it as [`Build::memory`]. Default `None`,
+    /// for policies that start anew with every change.
+    fn memory(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
+    }
+
+    /// When to build again although nothing changes, as [`Build::now`] counts it. Asked once, when
+    /// the picker was built. Default `None`.
+    fn rebuild_at(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// What a [`Policy`] builds from.
@@ -122,12 +141,19 @@ pub trait Pick: Send + Sync + 'static {
 pub struct Build<'a> {
     /// The endpoints to pick among, ordered by id. A pick names them by their index here.
     pub endpoints: &'a [&'a Endpoint],
+    /// The effective rank of each endpoint, in the same order: its [rank](Endpoint::rank), adjusted
+    /// by what is known against it, 1 to 254.
+    pub ranks: &'a [u8],
     /// Where in its cycle the policy shall go on: the [`Pick::phase`] of the picker that this one
     /// replaces, or a random number for the first one.
     pub phase: u64,
+    /// The time since the cluster was made.
+    pub now: Duration,
+    /// The [`Pick::memory`] of the picker that this one replaces; `None` for the first one.
+    pub memory: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-/// The built-in policy called `name`: `p2c`, `least_request`, `round_robin` or `random`.
+/// The built-in policy called `name`: `p2c`, `least_request`, `round_robin`, `random` or `ranked`.
 ///
 /// # Errors
 ///
@@ -142,11 +168,12 @@ pub struct Build<'a> {
 /// # Ok::<(), whippletree::Error>(())
 /// ```
 pub fn by_name(name: &str) -> Result<Arc<dyn Policy>, Error> {
-    let known: [Arc<dyn Policy>; 4] = [
+    let known: [Arc<dyn Policy>; 5] = [
         Arc::new(P2c::new()),
         Arc::new(LeastRequest::new()),
         Arc::new(RoundRobin::new()),
         Arc::new(Random::new()),
+        Arc::new(Ranked::new()),
     ];
     let names: Vec<&str> = known.iter().map(|policy| policy.name()).collect();
     let unknown = || Error::config("policy", name, format!("is none of {}", names.join(", ")));

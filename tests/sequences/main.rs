@@ -5,6 +5,7 @@
 mod distribution;
 mod least_request;
 mod p2c;
+mod ranked;
 mod round_robin;
 #[path = "../strict/mod.rs"]
 mod strict;

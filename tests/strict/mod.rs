@@ -9,7 +9,7 @@ pub(crate) mod statistics;
 use std::sync::Arc;
 
 use whippletree::load::{Cost, PeakEwma};
-use whippletree::policy::{LeastRequest, P2c, Policy, Random, RoundRobin};
+use whippletree::policy::{LeastRequest, P2c, Policy, Random, Ranked, RoundRobin};
 use whippletree::{Cluster, Context, Endpoint, EndpointId, Lease};
 
 pub(crate) use self::ready::StrictReady;
@@ -22,6 +22,7 @@ pub(crate) fn policies() -> Vec<Arc<dyn Policy>> {
         Arc::new(LeastRequest::new()),
         Arc::new(RoundRobin::new()),
         Arc::new(Random::new()),
+        Arc::new(Ranked::new()),
     ]
 }
 
@@ -43,6 +44,12 @@ pub(crate) fn cases() -> impl Iterator<Item = Case> {
 }
 
 impl Case {
+    /// Whether the policy spreads requests. `ranked` is there to send all of them to one endpoint, so
+    /// that shares, turns and seeds mean nothing to it; `sequences::ranked` tests whom it chooses.
+    pub(crate) fn spreads(&self) -> bool {
+        self.policy.name() != "ranked"
+    }
+
     pub(crate) fn cluster(&self, endpoints: &[Endpoint]) -> Cluster<()> {
         self.seeded(self.seed, endpoints)
     }

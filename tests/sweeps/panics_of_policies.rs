@@ -1,6 +1,7 @@
 //! Policies that panic or pick what they must not: requests are served all the same, and it is
 //! told once.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,6 +17,8 @@ enum Fault {
     Build,
     Pick,
     Phase,
+    Memory,
+    MemoryDrop,
     OutOfRange,
     Excluded,
     Cost,
@@ -56,7 +59,7 @@ impl Pick for FaultyPick {
             Fault::OutOfRange => Some(candidates.len()),
             Fault::Excluded => (0..candidates.len()).find(|at| !candidates.allows(*at)),
             Fault::Cost => Some(candidates.cost(candidates.len()) as usize),
-            Fault::Build | Fault::Phase => self.sound.pick(candidates),
+            _ => self.sound.pick(candidates),
         }
     }
 
@@ -64,6 +67,20 @@ impl Pick for FaultyPick {
         let planted = self.fault == Fault::Phase && self.on.load(Ordering::Relaxed);
         assert!(!planted, "planted in phase");
         self.sound.phase()
+    }
+
+    fn memory(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        let planted = |fault| self.fault == fault && self.on.load(Ordering::Relaxed);
+        assert!(!planted(Fault::Memory), "planted in memory");
+        planted(Fault::MemoryDrop).then(|| Arc::new(Bomb) as _)
+    }
+}
+
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("planted in drop");
     }
 }
 
@@ -134,11 +151,15 @@ fn policy_that_panics_for_several_tiers_is_told_once_per_change() {
     }
 }
 
-/// The phase is asked of the old picker when the next one is built: under the lock, after the
-/// change was made and before it is published.
+/// Phase and memory are asked of the old picker when the next one is built: under the lock, after
+/// the change was made and before it is published.
 #[test]
-fn change_is_published_though_the_phase_panics() {
-    let (cluster, mut events, on) = faulty(Fault::Phase);
+fn change_is_published_though_the_phase_or_the_memory_panics() {
+    [Fault::Phase, Fault::Memory, Fault::MemoryDrop].into_iter().for_each(change_is_published);
+}
+
+fn change_is_published(fault: Fault) {
+    let (cluster, mut events, on) = faulty(fault);
     cluster.replace(fleet(&[1, 1])).unwrap();
     let change = std::panic::AssertUnwindSafe(|| cluster.insert(endpoint(2)));
     let inserted = std::panic::catch_unwind(change);
