@@ -1,7 +1,7 @@
 //! The one error type of the crate.
 
 use std::error::Error as StdError;
-use std::fmt;
+use std::{fmt, io, iter};
 
 use crate::id::EndpointId;
 
@@ -146,6 +146,38 @@ impl Error {
         matches!(*self.0, Kind::Service { .. })
     }
 
+    /// The endpoint's own service failed because it took too long: among the causes is tower's or
+    /// tokio's `Elapsed`, or an I/O error of the kind [`TimedOut`](io::ErrorKind::TimedOut).
+    ///
+    /// Clients that tell their timeouts by types of their own (reqwest, tonic) are not understood:
+    /// ask the [`source`](StdError::source). A timeout above the balance is that layer's error.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower::{ServiceExt, service_fn, timeout::Timeout};
+    /// use whippletree::Balance;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
+    /// # .unwrap().block_on(async {
+    /// let balance = Balance::builder().endpoints(["10.0.0.1:80"])?.connect(|_| {
+    ///     let hangs = service_fn(|_: http::Request<()>| {
+    ///         std::future::pending::<Result<http::Response<String>, std::io::Error>>()
+    ///     });
+    ///     Timeout::new(hangs, Duration::from_millis(10))
+    /// })?;
+    /// let error = balance.oneshot(http::Request::new(())).await.unwrap_err();
+    /// assert!(error.is_timeout() && error.is_service());
+    /// # Ok::<(), whippletree::BoxError>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        match &*self.0 {
+            Kind::Service { source, .. } => causes(&**source).any(is_timeout),
+            _ => false,
+        }
+    }
+
     /// The user's own code (a connect closure) panicked. The panic was contained.
     #[must_use]
     pub fn is_panic(&self) -> bool {
@@ -198,5 +230,58 @@ impl fmt::Display for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source()
+    }
+}
+
+/// An error and its causes, from without to within.
+///
+/// What an I/O error wraps is among them, which its `source` passes over. At most 64, for nothing
+/// keeps an error from being its own cause.
+pub(crate) fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    iter::successors(Some(error), |error| cause(*error)).take(64)
+}
+
+fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
+}
+
+/// Whether this error, apart from its causes, says that something took too long.
+pub(crate) fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
+    let io: Option<&io::Error> = error.downcast_ref();
+    io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+        || error.is::<tower::timeout::error::Elapsed>()
+        || error.is::<tokio::time::error::Elapsed>()
+}
+
+#[cfg(all(test, not(whippletree_loom)))]
+mod tests {
+    use super::*;
+
+    fn of(source: impl Into<BoxError>) -> Error {
+        Error::service(EndpointId::new("e").expect("a good id"), source.into())
+    }
+
+    #[test]
+    fn timeouts_are_found_however_deep_they_lie() {
+        let elapsed = tower::timeout::error::Elapsed::new;
+        assert!(of(elapsed()).is_timeout());
+        assert!(of(io::Error::from(io::ErrorKind::TimedOut)).is_timeout());
+        assert!(of(io::Error::other(elapsed())).is_timeout());
+        assert!(of(of(of(io::Error::other(io::Error::other(elapsed()))))).is_timeout());
+        assert!(!of(io::Error::from(io::ErrorKind::ConnectionReset)).is_timeout());
+        assert!(!of("timed out").is_timeout());
+        assert!(!Error::no_endpoint(Census::default()).is_timeout());
+    }
+
+    #[tokio::test]
+    async fn elapsed_of_tokio_is_a_timeout() {
+        let never = std::future::pending::<()>();
+        let elapsed = tokio::time::timeout(std::time::Duration::ZERO, never).await;
+        assert!(of(elapsed.expect_err("it never ends")).is_timeout());
     }
 }

@@ -3,6 +3,10 @@
 //! Every change that a cluster makes to itself is an [`Event`]: to follow along, call
 //! [`Cluster::subscribe`](crate::Cluster::subscribe). Each event is logged with [`tracing`] as
 //! well, with the target `whippletree`: membership at debug level, trouble as warnings.
+//!
+//! Events arrive in the order of what happened. They are not always there when the call that made
+//! the change returns: if two threads change a cluster at the same moment, one of them may deliver
+//! the events of both.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,7 +25,8 @@ use crate::health::outlier::Reason;
 pub enum Event {
     /// The endpoint is new, or came back.
     Added(EndpointId),
-    /// The endpoint's weight, priority, locality or labels changed.
+    /// The endpoint's weight, priority, locality, labels or address changed. With a new address
+    /// another server answers under the same id: what was measured of the old one is forgotten.
     Updated(EndpointId),
     /// No source lists the endpoint any more.
     Removed(EndpointId),
@@ -103,7 +108,10 @@ pub enum Event {
         /// What was wrong.
         reason: Arc<str>,
     },
-    /// The subscriber fell behind and lost so many events.
+    /// The subscriber fell behind and lost so many events. [`Cluster::status`] says how things
+    /// stand now.
+    ///
+    /// [`Cluster::status`]: crate::Cluster::status
     Missed(u64),
 }
 
@@ -152,8 +160,10 @@ pub struct Events(broadcast::Receiver<Event>);
 impl Events {
     /// The next event, or `None` once the cluster is gone.
     ///
-    /// A subscriber that reads too slowly loses the oldest events and is told how many by
-    /// [`Event::Missed`].
+    /// A subscriber that is more events behind than the cluster's
+    /// [`event_capacity`](crate::cluster::Builder::event_capacity) loses the oldest and is told how
+    /// many by [`Event::Missed`]. A single change that makes more events than that (a whole set that
+    /// replaces another) is enough for it, for its events are sent at once.
     ///
     /// # Cancel safety
     ///

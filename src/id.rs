@@ -10,7 +10,7 @@ use xxhash_rust::xxh64::xxh64;
 use crate::error::Error;
 use crate::random::mix;
 
-/// The longest id in bytes: the longest address, `https://`, a DNS name of 253 and a port, fits.
+/// The longest id in bytes: the longest address, `https://`, a DNS name of 253 with its dot and a port, fits.
 const LONGEST: usize = 272;
 
 /// The identity of an endpoint within its cluster.

@@ -1,11 +1,14 @@
+use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::cluster::LeaseGuard;
-use crate::health::{Failure, Outcome};
+use crate::health::{Classifier, Failure, Outcome};
 use crate::load::Completion;
 
 pin_project! {
@@ -22,10 +25,10 @@ pin_project! {
     }
 }
 
-#[derive(Debug)]
 struct Track {
     guard: LeaseGuard,
     completion: Completion,
+    classifier: Option<Arc<Classifier>>,
     /// Whether the body's end, as yet unknown, is the outcome.
     open: bool,
 }
@@ -36,9 +39,14 @@ impl<B> Body<B> {
         Self { inner, track: None }
     }
 
-    pub(super) fn new(inner: B, guard: LeaseGuard, completion: Completion) -> Self {
+    pub(super) fn new(
+        inner: B,
+        guard: LeaseGuard,
+        completion: Completion,
+        classifier: Option<Arc<Classifier>>,
+    ) -> Self {
         let open = completion == Completion::End;
-        Self { inner, track: Some(Track { guard, completion, open }) }
+        Self { inner, track: Some(Track { guard, completion, classifier, open }) }
     }
 
     /// The body as the endpoint's service returned it. The request ends here, if it has not.
@@ -65,22 +73,8 @@ impl<B: http_body::Body> http_body::Body for Body<B> {
         let Poll::Ready(frame) = polled else {
             return Poll::Pending;
         };
-        let over = match &frame {
-            None => true,
-            Some(Err(_)) => {
-                if let Some(track) = this.track.as_mut() {
-                    track.guard.report(Outcome::Failure(Failure::Body));
-                }
-                true
-            }
-            Some(Ok(frame)) => {
-                let first = this.track.as_ref().map(|track| track.completion);
-                first == Some(Completion::FirstData) && frame.is_data()
-                    || frame.is_trailers()
-                    || this.inner.is_end_stream()
-            }
-        };
-        if over {
+        let over = this.track.as_mut().is_some_and(|track| track.is_over(frame.as_ref()));
+        if over || this.track.is_some() && this.inner.is_end_stream() {
             *this.track = None;
         }
         Poll::Ready(frame)
@@ -92,6 +86,46 @@ impl<B: http_body::Body> http_body::Body for Body<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+impl Track {
+    /// Takes note of a frame, or of the end.
+    fn is_over<D, E>(&mut self, frame: Option<&Result<Frame<D>, E>>) -> bool {
+        match frame {
+            None => true,
+            Some(Err(_)) => {
+                self.report(Outcome::Failure(Failure::Body));
+                true
+            }
+            Some(Ok(frame)) => {
+                if let (Some(classifier), Some(trailers)) = (&self.classifier, frame.trailers_ref())
+                {
+                    if let Some(outcome) = classifier.trailers(trailers) {
+                        self.report(outcome);
+                    }
+                }
+                frame.is_trailers() || self.completion == Completion::FirstData && frame.is_data()
+            }
+        }
+    }
+
+    /// How long the body took is no latency: a failure in it counts for the penalty.
+    fn report(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Failure(_) => self.guard.report_slow(outcome, Some(Duration::ZERO)),
+            _ => self.guard.report(outcome),
+        }
+    }
+}
+
+impl fmt::Debug for Track {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Track")
+            .field("guard", &self.guard)
+            .field("completion", &self.completion)
+            .field("open", &self.open)
+            .finish_non_exhaustive()
     }
 }
 

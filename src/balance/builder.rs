@@ -10,6 +10,7 @@ use crate::cluster::{self, Cluster};
 use crate::discover::Update;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::health::Classify;
 use crate::load::{Completion, Cost};
 use crate::policy::Policy;
 
@@ -129,6 +130,15 @@ impl Builder {
     #[must_use]
     pub fn completion(mut self, completion: Completion) -> Self {
         self.edge.completion = completion;
+        self
+    }
+
+    /// Sets who reads from responses and errors what they say of their endpoint. Default
+    /// [`HttpOutcomes`](crate::health::HttpOutcomes); for gRPC,
+    /// [`GrpcOutcomes`](crate::health::GrpcOutcomes).
+    #[must_use]
+    pub fn classify(mut self, classify: impl Classify) -> Self {
+        self.edge.classify(classify);
         self
     }
 

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 
 use http::{Request, Response, StatusCode};
@@ -5,7 +6,8 @@ use http::{Request, Response, StatusCode};
 use super::Body;
 use crate::cluster::{Context, LeaseGuard};
 use crate::endpoint::EndpointId;
-use crate::health::Outcome;
+use crate::error::BoxError;
+use crate::health::{Classifier, Classify, HttpOutcomes, Outcome, retry_after};
 use crate::load::Completion;
 
 /// How a [`Balance`](super::Balance) reads a request and takes a response: [`Http`] or [`Plain`].
@@ -19,7 +21,8 @@ pub trait Edge<Request, Response>:
 }
 
 pub(super) mod sealed {
-    use super::{Context, LeaseGuard};
+    use super::{BoxError, Context, HttpOutcomes, LeaseGuard, Outcome};
+    use crate::health::Classify;
 
     pub trait Edge<Request, Response> {
         type Output;
@@ -32,6 +35,11 @@ pub(super) mod sealed {
 
         /// Reports what the response says and hands the guard on, or drops it.
         fn respond(&self, response: Response, guard: LeaseGuard) -> Self::Output;
+
+        /// What an error, which came instead of a response, says of the endpoint.
+        fn error(&self, error: &BoxError) -> Outcome {
+            HttpOutcomes.error(&**error)
+        }
     }
 }
 
@@ -43,9 +51,11 @@ where
 }
 
 /// Takes requests and responses as HTTP.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Http {
     pub(super) completion: Completion,
+    /// Reads outcomes in place of [`HttpOutcomes`], which costs nothing.
+    pub(super) classifier: Option<Arc<Classifier>>,
     /// Whether responses say who served them.
     pub(super) tag: bool,
     /// Whether the request was a CONNECT, whose success is a tunnel.
@@ -74,8 +84,46 @@ pub struct HeldLease(#[allow(dead_code, reason = "held for its drop")] Arc<Lease
 
 impl Http {
     pub(super) const fn new() -> Self {
-        Self { completion: Completion::End, tag: false, connect: false }
+        Self { completion: Completion::End, classifier: None, tag: false, connect: false }
     }
+
+    pub(super) fn classify(&mut self, classify: impl Classify) {
+        self.classifier = Some(Arc::new(Classifier::new(classify)));
+    }
+
+    fn head<B>(&self, response: &Response<B>) -> Outcome {
+        let (status, headers) = (response.status(), response.headers());
+        match &self.classifier {
+            None => HttpOutcomes.head(status, headers),
+            Some(classifier) => classifier.head(status, headers),
+        }
+    }
+
+    fn is_tunnel(&self, status: StatusCode) -> bool {
+        status == StatusCode::SWITCHING_PROTOCOLS || (self.connect && status.is_success())
+    }
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http")
+            .field("completion", &self.completion)
+            .field("classify", &self.classifier.is_some())
+            .field("tag", &self.tag)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reports what the head says. A failure, and a refusal for want of capacity, counts as slow
+/// however fast it came: else it would bring the endpoint more requests than the others.
+fn report<B>(guard: &mut LeaseGuard, outcome: Outcome, response: &Response<B>) {
+    let refused = response.status() == StatusCode::TOO_MANY_REQUESTS;
+    match outcome {
+        Outcome::Failure(_) => {}
+        Outcome::Ignored if refused => {}
+        _ => return guard.report(outcome),
+    }
+    guard.report_slow(outcome, Some(retry_after(response.headers())));
 }
 
 impl Plain {
@@ -97,29 +145,35 @@ impl<A, B: http_body::Body> sealed::Edge<Request<A>, Response<B>> for Http {
     }
 
     fn respond(&self, mut response: Response<B>, mut guard: LeaseGuard) -> Self::Output {
-        let outcome = Outcome::from(response.status());
+        let outcome = self.head(&response);
         if self.tag {
             response.extensions_mut().insert(ServedBy(guard.id().clone()));
         }
-        let tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS
-            || (self.connect && response.status().is_success());
-        if tunnel {
-            guard.report(outcome);
+        if self.is_tunnel(response.status()) {
+            report(&mut guard, outcome, &response);
             response.extensions_mut().insert(HeldLease(Arc::new(guard)));
             return response.map(Body::untracked);
         }
         // A body that says that it has ended may never be polled: its request ends here.
         if self.completion == Completion::Head || response.body().is_end_stream() {
-            guard.report(outcome);
+            report(&mut guard, outcome, &response);
             return response.map(Body::untracked);
         }
         if outcome == Outcome::Success && self.completion == Completion::End {
             // Whether it is one, the end of the body decides.
             guard.answered();
         } else {
-            guard.report(outcome);
+            report(&mut guard, outcome, &response);
         }
-        response.map(|body| Body::new(body, guard, self.completion))
+        let classifier = self.classifier.clone();
+        response.map(|body| Body::new(body, guard, self.completion, classifier))
+    }
+
+    fn error(&self, error: &BoxError) -> Outcome {
+        match &self.classifier {
+            None => HttpOutcomes.error(&**error),
+            Some(classifier) => classifier.error(&**error),
+        }
     }
 }
 

@@ -76,7 +76,8 @@ where
                     let ready = ready!(service.poll_ready(task));
                     let mut flight = flight.take().expect(POLLED);
                     if let Err(error) = ready {
-                        return Poll::Ready(Err(flight.fail(Failure::Connect, error)));
+                        let outcome = Outcome::Failure(Failure::Connect);
+                        return Poll::Ready(Err(flight.fail(outcome, error.into())));
                     }
                     let request = request.take().expect(POLLED);
                     flight.edge.sending(&request);
@@ -88,7 +89,11 @@ where
                     let flight = flight.take().expect(POLLED);
                     return Poll::Ready(match response {
                         Ok(response) => Ok(flight.edge.respond(response, flight.guard)),
-                        Err(error) => Err(flight.fail(Failure::Other, error)),
+                        Err(error) => {
+                            let error = error.into();
+                            let outcome = flight.edge.error(&error);
+                            Err(flight.fail(outcome, error))
+                        }
                     });
                 }
                 StateProjection::Failed { error } => {
@@ -103,9 +108,13 @@ where
 const POLLED: &str = "a future is not polled after it has completed";
 
 impl<E> Flight<E> {
-    fn fail(mut self, failure: Failure, error: impl Into<BoxError>) -> Error {
-        self.guard.report(Outcome::Failure(failure));
-        Error::service(self.guard.id().clone(), error.into())
+    fn fail(mut self, outcome: Outcome, error: BoxError) -> Error {
+        match outcome {
+            // The endpoint has not answered.
+            Outcome::Ignored => self.guard.report_slow(outcome, None),
+            _ => self.guard.report(outcome),
+        }
+        Error::service(self.guard.id().clone(), error)
     }
 }
 

@@ -55,8 +55,16 @@
 //! # What it learns from a response
 //!
 //! Statuses count as [`Outcome`](crate::Outcome) says: 5xx and errors are failures, 4xx say
-//! nothing. The latency is the time to the response head. A response whose body is dropped unread
-//! is a success of the endpoint; a request that is dropped before its response head is cancelled.
+//! nothing. What kind of failure an error is, and how to have outcomes read otherwise, say
+//! [`HttpOutcomes`](crate::health::HttpOutcomes) and [`Builder::classify`]. A response whose body
+//! is dropped unread is a success of the endpoint; a request that is dropped before its response
+//! head is cancelled.
+//!
+//! The latency is the time to the response head, also of a 404 and its like: they are answers. A
+//! failure, and a 429 that does not count as a success, counts for the
+//! [penalty](crate::load::PeakEwma::penalty) at least, so that an endpoint that refuses at once
+//! does not look fast; and for the time of its `Retry-After`, up to 300 s, if that is longer. An
+//! error that is ignored is no answer: it only says that one would have taken longer.
 
 mod body;
 mod builder;
@@ -74,6 +82,7 @@ use tower_service::Service;
 
 use crate::cluster::{Cluster, Context};
 use crate::error::{BoxError, Error};
+use crate::health::Classify;
 use crate::load::Completion;
 
 use self::wait::Wait;
@@ -121,6 +130,15 @@ impl<S> Balance<S, Http> {
     #[must_use]
     pub fn completion(mut self, completion: Completion) -> Self {
         self.edge.completion = completion;
+        self
+    }
+
+    /// Sets who reads from responses and errors what they say of their endpoint. Default
+    /// [`HttpOutcomes`](crate::health::HttpOutcomes); for gRPC,
+    /// [`GrpcOutcomes`](crate::health::GrpcOutcomes).
+    #[must_use]
+    pub fn classify(mut self, classify: impl Classify) -> Self {
+        self.edge.classify(classify);
         self
     }
 

@@ -2,7 +2,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::clock;
 use crate::endpoint::{Endpoint, EndpointId, Member, Node};
@@ -172,6 +172,29 @@ impl LeaseGuard {
         } else {
             self.answer(begun, now);
         }
+    }
+
+    /// As [`report`](Self::report), of what must not look as fast as it came.
+    ///
+    /// With `at_least` it is an answer that counts for this time, the penalty or the time to the
+    /// response head, whichever is longest. Without, it is no answer of the endpoint: all that is
+    /// known is that one would have taken longer.
+    pub(crate) fn report_slow(&mut self, outcome: Outcome, at_least: Option<Duration>) {
+        // What was reported before stands, but for a success that turns out to be none.
+        let news = matches!(self.outcome, None | Some(Outcome::Success));
+        if let Some(begun) = self.begun().filter(|_| news) {
+            let now = self.node.nanos(clock::now());
+            match at_least {
+                None => self.node.load.give_up(begun, now),
+                Some(at_least) => {
+                    let since = if self.end_wait(now) { begun } else { now };
+                    self.node.load.penalize_for(since, now, at_least);
+                }
+            }
+            // Its latency is settled.
+            self.begun = None;
+        }
+        self.report(outcome);
     }
 
     /// Records the latency of the first answer.

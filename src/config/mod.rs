@@ -73,7 +73,7 @@ pub struct ClusterConfig {
 pub struct EndpointConfig {
     /// The identity; the address by default.
     pub id: Option<String>,
-    /// `host:port` or `scheme://host:port`.
+    /// `host:port`, or `http://host` and `https://host` with or without a port.
     pub address: String,
     /// 0 to 65535; 1 by default.
     pub weight: Option<u32>,

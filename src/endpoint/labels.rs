@@ -1,6 +1,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+
+use xxhash_rust::xxh64::Xxh64;
 
 /// Names and values that describe an endpoint: its version, its role, its cloud.
 ///
@@ -51,6 +54,8 @@ impl fmt::Debug for Labels {
 /// request of a subset makes the cluster prepare it; see
 /// [`Context::with_subset`](crate::Context::with_subset).
 ///
+/// Cheap to compare and to hash too: it carries the hash of its labels, computed once.
+///
 /// ```
 /// use whippletree::Endpoint;
 /// use whippletree::endpoint::Subset;
@@ -61,7 +66,10 @@ impl fmt::Debug for Labels {
 /// # Ok::<(), whippletree::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Subset(Arc<BTreeMap<String, String>>);
+pub struct Subset {
+    labels: Arc<BTreeMap<String, String>>,
+    hash: u64,
+}
 
 impl Subset {
     /// The endpoints whose labels have all of these names and values. Of a name given twice the
@@ -71,28 +79,48 @@ impl Subset {
         K: Into<String>,
         V: Into<String>,
     {
-        Self(Arc::new(labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect()))
+        let labels = labels.into_iter().map(|(key, value)| (key.into(), value.into()));
+        let labels = labels.collect();
+        Self { hash: hash(&labels), labels: Arc::new(labels) }
     }
 
     /// Whether `endpoint` belongs to the subset.
     #[must_use]
     pub fn contains(&self, endpoint: &super::Endpoint) -> bool {
-        self.0.iter().all(|(key, value)| endpoint.labels().get(key) == Some(value))
+        self.labels.iter().all(|(key, value)| endpoint.labels().get(key) == Some(value))
     }
 }
 
 impl PartialEq for Subset {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+        // Different subsets differ in the first comparison, clones are settled by the second.
+        self.hash == other.hash
+            && (Arc::ptr_eq(&self.labels, &other.labels) || self.labels == other.labels)
     }
 }
 
 impl Eq for Subset {}
 
+impl Hash for Subset {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
 impl fmt::Debug for Subset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.labels.fmt(f)
     }
+}
+
+/// Of every text its length first, so that no two sets of labels are one text.
+fn hash(labels: &BTreeMap<String, String>) -> u64 {
+    let mut hasher = Xxh64::new(0);
+    for text in labels.iter().flat_map(|(key, value)| [key, value]) {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    }
+    hasher.digest()
 }
 
 /// Where an endpoint runs: a region, and a zone within it.
@@ -124,5 +152,33 @@ impl Locality {
 impl fmt::Display for Locality {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.region, self.zone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn subsets_are_keys_whatever_the_order_of_their_labels() {
+        let one = Subset::new([("role", "replica"), ("zone", "a")]);
+        let same = Subset::new([("zone", "b"), ("role", "replica"), ("zone", "a")]);
+        let mut found = HashMap::from([(one.clone(), 1)]);
+        assert_eq!(found.insert(same, 2), Some(1));
+        assert_eq!(found.insert(Subset::new([("role", "replica")]), 3), None);
+        assert_eq!(found[&one], 2);
+    }
+
+    #[test]
+    fn labels_that_read_alike_when_joined_hash_apart() {
+        let pairs = [("ab", "c"), ("a", "bc"), ("", "abc"), ("abc", "")];
+        let hashes = pairs.map(|pair| Subset::new([pair]).hash);
+        for (at, hash) in hashes.iter().enumerate() {
+            assert!(!hashes[..at].contains(hash));
+        }
+        let nothing = Subset::new::<&str, &str>([]);
+        assert_ne!(nothing, Subset::new([("", "")]));
     }
 }

@@ -6,9 +6,10 @@
 //! latency, counters). Only a new address makes it a new endpoint, because another server answers
 //! there.
 //!
-//! The id defaults to the address as it was written. Give one of your own where addresses are
-//! reused (containers) or change (a machine that moves): everything that should survive such a
-//! change, stickiness and statistics above all, hangs on the id.
+//! The id defaults to the address in its canonical form ([`Address`]), `https://web:443` for
+//! `https://Web`. Give one of your own where addresses are reused (containers) or change (a machine
+//! that moves): everything that should survive such a change, stickiness and statistics above all,
+//! hangs on the id.
 //!
 //! ```
 //! use whippletree::{Endpoint, Weight};
@@ -64,20 +65,24 @@ struct Description {
 }
 
 impl Endpoint {
-    /// An endpoint at `address`, written `host:port` or `scheme://host:port`, an IPv6 host in
-    /// brackets. The id is the text of the address, the weight 1, the priority 0, the rank 100.
+    /// An endpoint at `address`, written `host:port`, or a URL without a path: `http://host`,
+    /// `https://host:port/`; an IPv6 host in brackets. With a scheme the port may be left out: 80
+    /// or 443. The id is the canonical text of the address, the weight 1, the priority 0,
+    /// the rank 100.
     ///
     /// # Errors
     ///
-    /// A malformed address: the error [is a config error](Error::is_config) that names the field
+    /// A malformed address, or a host that no server can have: `256.1.1.1`, `a..b`. The error [is a config error](Error::is_config) that names the field
     /// and the value.
     ///
     /// ```
     /// use whippletree::Endpoint;
     ///
-    /// assert!(Endpoint::new("[::1]:8080").is_ok());
+    /// assert_eq!(Endpoint::new("[::1]:8080")?.id().as_str(), "[::1]:8080");
+    /// assert_eq!(Endpoint::new("https://web/")?.id().as_str(), "https://web:443");
     /// let error = Endpoint::new("10.0.0.1:http").unwrap_err();
     /// assert_eq!(error.to_string(), r#"address: "10.0.0.1:http" has no valid port"#);
+    /// # Ok::<(), whippletree::Error>(())
     /// ```
     pub fn new(address: impl AsRef<str>) -> Result<Self, Error> {
         let address = Address::parse(address.as_ref())?;

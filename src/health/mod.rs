@@ -2,7 +2,8 @@
 //!
 //! An [`Outcome`] is what one request learnt of the endpoint that served it. It is about the
 //! **endpoint**, not about the request: a 404 is a fine answer of a healthy endpoint, and a
-//! request that its caller gave up says nothing.
+//! request that its caller gave up says nothing. Who reads it from a response is a [`Classify`]:
+//! [`HttpOutcomes`] by default, [`GrpcOutcomes`], or one of your own.
 //!
 //! ```
 //! use http::StatusCode;
@@ -13,7 +14,14 @@
 //! assert_eq!(Outcome::from(StatusCode::BAD_GATEWAY), Outcome::Failure(Failure::Gateway));
 //! ```
 
+mod classify;
+mod retry_after;
+
 use http::StatusCode;
+
+pub(crate) use self::classify::Classifier;
+pub use self::classify::{Classify, GrpcOutcomes, HttpOutcomes};
+pub(crate) use self::retry_after::retry_after;
 
 /// What one request learnt of the endpoint that served it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +39,14 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// No connection could be made, or the endpoint's service did not get ready.
+    /// No connection could be made, or the endpoint's service did not get ready. A verdict on the
+    /// endpoint, not a proof that the request was never sent.
     Connect,
     /// It took longer than it may.
     Timeout,
-    /// It answered 502, 503 or 504: what is behind it failed.
+    /// It answered 502, 503 or 504, or gRPC's `UNAVAILABLE`: what is behind it failed.
     Gateway,
-    /// It answered with another 5xx.
+    /// It answered with another 5xx, or with a gRPC status that says as much.
     Server,
     /// Its response broke off within the body.
     Body,

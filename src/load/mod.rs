@@ -23,6 +23,8 @@ mod completion;
 mod in_flight;
 mod peak_ewma;
 
+use std::time::Duration;
+
 use crate::sync::{AtomicU64, Ordering};
 
 use self::in_flight::InFlight;
@@ -141,7 +143,13 @@ impl Load {
 
     /// Records a failure after the time from `since` to `now`, which counts for the penalty at least.
     pub(crate) fn penalize(&self, since: Nanos, now: Nanos) {
-        self.latency.penalize(now.saturating_sub(since), now);
+        self.penalize_for(since, now, Duration::ZERO);
+    }
+
+    /// As [`penalize`](Self::penalize), for this time at least.
+    pub(crate) fn penalize_for(&self, since: Nanos, now: Nanos, at_least: Duration) {
+        let at_least = Nanos::try_from(at_least.as_nanos()).unwrap_or(Nanos::MAX);
+        self.latency.penalize(now.saturating_sub(since).max(at_least), now);
     }
 
     /// Records that there was no answer in the time from `since` to `now`.
@@ -215,8 +223,6 @@ impl Load {
 
 #[cfg(all(test, not(whippletree_loom)))]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const SECOND: Nanos = 1_000_000_000;
@@ -272,5 +278,14 @@ mod tests {
         load.sample(0, 20_000_000);
         load.penalize(20_000_000, 21_000_000);
         assert!(load.cost(COST, 21_000_000) >= 4.99);
+    }
+
+    #[test]
+    fn endpoint_that_asks_for_time_gets_it() {
+        let load = Load::new(PeakEwma::new());
+        load.penalize_for(0, 1_000_000, Duration::from_secs(60));
+        assert!((load.cost(COST, 1_000_000) - 60.0).abs() < 1e-3);
+        load.penalize_for(0, 1_000_000, Duration::MAX);
+        assert!(load.cost(COST, 1_000_000) <= peak_ewma::LONGEST);
     }
 }
