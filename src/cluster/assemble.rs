@@ -39,6 +39,8 @@ pub(super) struct Plan<'a> {
     pub(super) random: &'a dyn Fn() -> u64,
     /// A panic of the policy, to be told.
     pub(super) failed: RefCell<Option<Event>>,
+    /// Whether the best tier shall serve, whichever did before.
+    pub(super) fail_back: bool,
     /// When to build again, though nothing else has changed.
     pub(super) again: Option<Instant>,
 }
@@ -53,7 +55,7 @@ impl<'a> Plan<'a> {
         random: &'a dyn Fn() -> u64,
     ) -> Self {
         let failed = RefCell::new(None);
-        Self { candidates, rules, previous, now, epoch, random, failed, again: None }
+        Self { candidates, rules, previous, now, epoch, random, failed, fail_back: false, again: None }
     }
 
     /// Builds the group of a subset, or of everyone.
@@ -76,9 +78,11 @@ impl<'a> Plan<'a> {
             }
         }
         let counted: Vec<Tier> = tiers.iter().map(|tier| self.tier(tier)).collect();
-        let never = History::default();
-        let history = before.map_or(&never, |group| &group.history);
-        let mut decision = decide(&counted, &self.rules.tiers, history, self.now);
+        let mut history = before.map_or_else(History::default, |group| group.history.clone());
+        if self.fail_back {
+            history.release();
+        }
+        let mut decision = decide(&counted, &self.rules.tiers, &history, self.now);
         census.closed = decision.closed;
         self.again(decision.again);
         let places: Vec<Vec<u32>> = tiers.into_values().collect();

@@ -1,8 +1,14 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::rules::Rules;
+use super::tiers::{Failback, Panic, Spill, TierRules};
 use super::{Cluster, Shared};
-use crate::endpoint::{Endpoint, Payload};
+use crate::endpoint::{Endpoint, Locality, Payload};
+use crate::error::Error;
+use crate::health::SlowStart;
+use crate::health::outlier::Outlier;
 use crate::load::Cost;
 use crate::policy::{P2c, Policy};
 
@@ -15,6 +21,10 @@ pub struct Builder {
     pub(super) seed: Option<u64>,
     pub(super) forget_after: Duration,
     pub(super) event_capacity: usize,
+    outlier: Option<Outlier>,
+    slow_start: Option<SlowStart>,
+    tiers: TierRules,
+    locality: Option<Locality>,
 }
 
 /// Makes the payload of a new endpoint.
@@ -31,6 +41,10 @@ impl Builder {
             seed: None,
             forget_after: Duration::from_secs(300),
             event_capacity: 1024,
+            outlier: Some(Outlier::new()),
+            slow_start: None,
+            tiers: TierRules::default(),
+            locality: None,
         }
     }
 
@@ -84,6 +98,83 @@ impl Builder {
         self
     }
 
+    /// Sets how live traffic is judged; `None` turns it off. Default [`Outlier::new`]: on.
+    #[must_use]
+    pub fn outlier(mut self, outlier: impl Into<Option<Outlier>>) -> Self {
+        self.outlier = outlier.into();
+        self
+    }
+
+    /// Lets endpoints that have just become fit to serve start slowly; `None`, the default, gives
+    /// them their full share at once.
+    #[must_use]
+    pub fn slow_start(mut self, slow_start: impl Into<Option<SlowStart>>) -> Self {
+        self.slow_start = slow_start.into();
+        self
+    }
+
+    /// Sets how requests are spread over the tiers of priority. Default [`Spill::Strict`].
+    #[must_use]
+    pub fn spill(mut self, spill: Spill) -> Self {
+        self.tiers.spill = spill;
+        self
+    }
+
+    /// Sets when requests go back to a tier that has recovered. Default after 10 s.
+    #[must_use]
+    pub fn failback(mut self, failback: Failback) -> Self {
+        self.tiers.failback = failback;
+        self
+    }
+
+    /// Sets the percentage of available endpoints below which a tier is in [panic](Panic), 0 to
+    /// 100; 0 turns it off. Default 50 (Envoy's `healthy_panic_threshold`). Endpoints that are
+    /// drained, in maintenance or not yet proven are not counted at all. With tiers that stand in
+    /// for one another, all of them must be below.
+    ///
+    /// # Errors
+    ///
+    /// A value above 100.
+    pub fn panic_threshold(mut self, percent: u32) -> Result<Self, Error> {
+        if percent > 100 {
+            return Err(Error::config("panic_threshold", percent, "is not in 0..=100"));
+        }
+        self.tiers.threshold = percent;
+        Ok(self)
+    }
+
+    /// Sets what happens below the [panic threshold](Self::panic_threshold). Default
+    /// [`Panic::FailOpen`].
+    #[must_use]
+    pub fn panic(mut self, panic: Panic) -> Self {
+        self.tiers.panic = panic;
+        self
+    }
+
+    /// Says where this balancer runs: endpoints of the same zone are preferred, then those of the
+    /// same region. As long as 72 % of them are available they get everything; what they lack goes
+    /// on to the others (Envoy's overprovisioning factor of 1.4). Default: no preference.
+    #[must_use]
+    pub fn locality(mut self, own: impl Into<Option<Locality>>) -> Self {
+        self.locality = own.into();
+        self
+    }
+
+    pub(super) fn rules(&self) -> Rules {
+        let (policy_name, policy_keeps_unavailable) = asked(&*self.policy);
+        Rules {
+            policy: Arc::clone(&self.policy),
+            policy_name,
+            policy_keeps_unavailable,
+            cost: self.cost,
+            forget_after: self.forget_after,
+            outlier: self.outlier.clone(),
+            slow_start: self.slow_start,
+            tiers: self.tiers,
+            locality: self.locality.clone(),
+        }
+    }
+
     /// Makes the cluster, empty; `connect` will make the payload of every new endpoint: a service,
     /// or anything else.
     ///
@@ -107,6 +198,12 @@ impl Builder {
     pub fn build<S: Send + Sync + 'static>(self) -> Cluster<S> {
         Cluster::of(Shared::new(self, None))
     }
+}
+
+/// What a policy says of itself, asked once: it is the user's code here too.
+fn asked(policy: &dyn Policy) -> (Arc<str>, bool) {
+    let asked = || (policy.name().into(), policy.keeps_unavailable());
+    catch_unwind(AssertUnwindSafe(asked)).unwrap_or_else(|_| ("unnamed".into(), false))
 }
 
 impl Default for Builder {

@@ -30,6 +30,9 @@ const RECHECK: Duration = Duration::from_secs(1);
 /// Which source lists an endpoint. The cluster's own handle is source 0.
 pub(super) type SourceId = u64;
 
+/// The source that a cluster's own handle writes for.
+pub(super) const HANDLE: SourceId = 0;
+
 /// Payloads for the endpoints that a change brings, by identity and address.
 pub(super) type Services = HashMap<(EndpointId, Address), Offer>;
 
@@ -55,6 +58,8 @@ pub(super) struct Control {
     pub(super) sweep_at: Option<Instant>,
     /// When the snapshot has to be built anew, though nothing else has changed.
     pub(super) rebuild_at: Option<Instant>,
+    /// Whether the best tier shall serve, whichever did before.
+    pub(super) fail_back: bool,
     pub(super) probes: Vec<ProbeRule>,
     /// Who the nodes testify to, if live traffic is judged.
     pub(super) reporter: Option<Arc<Reporter>>,
@@ -62,6 +67,7 @@ pub(super) struct Control {
     pub(super) nobody: Arc<str>,
     epoch: Instant,
     next_source: SourceId,
+    source_names: BTreeMap<SourceId, Arc<str>>,
 }
 
 /// What an applied change leaves to do.
@@ -96,17 +102,27 @@ impl Control {
             releases: BTreeSet::new(),
             sweep_at: None,
             rebuild_at: None,
+            fail_back: false,
             probes: Vec::new(),
             reporter,
             nobody: "default".into(),
             epoch,
             next_source: 1,
+            source_names: BTreeMap::from([(HANDLE, "handle".into())]),
         }
     }
 
-    pub(super) fn add_source(&mut self) -> SourceId {
+    pub(super) fn add_source(&mut self, name: Arc<str>) -> SourceId {
         self.next_source += 1;
+        self.source_names.insert(self.next_source - 1, name);
         self.next_source - 1
+    }
+
+    /// The names of those who list the endpoint.
+    pub(super) fn listed_by(&self, record: &Record) -> Arc<str> {
+        let name = |(source, _): &(SourceId, _)| self.source_names.get(source).map(|name| &**name);
+        let names: Vec<&str> = record.sources.iter().filter_map(name).collect();
+        names.join(", ").into()
     }
 
     /// The endpoints of `change` for which there is no payload yet.
@@ -247,6 +263,7 @@ impl Control {
         let candidates: Vec<Candidate> = self.present.values().map(Record::candidate).collect();
         let version = previous.map_or(0, |previous| previous.version + 1);
         let mut plan = Plan::new(&self.rules, &candidates, previous, now, self.epoch, random);
+        plan.fail_back = std::mem::take(&mut self.fail_back);
         let everyone = plan.group(None, previous.map(|previous| &*previous.everyone));
         let before = previous.into_iter().flat_map(|previous| &previous.subsets);
         let used = before.filter(|(_, group)| group.used() + UNUSED > version);

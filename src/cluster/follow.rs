@@ -91,7 +91,7 @@ impl<S: Send + Sync + 'static> Cluster<S> {
     }
 
     fn follower(&self, name: Arc<str>) -> Follower {
-        let source = self.shared.control.lock().add_source();
+        let source = self.shared.control().add_source(Arc::clone(&name));
         Follower { shared: Arc::downgrade(&self.shared), source, name }
     }
 }

@@ -1,14 +1,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::control::{Offer, SourceId};
+use super::control::{Applied, HANDLE, Offer, SourceId};
+use super::record::Record;
 use super::{Cluster, Shared};
 use crate::discover::Change;
 use crate::endpoint::{Endpoint, EndpointId, Labels, Payload, Weight};
 use crate::error::Error;
-
-/// The source that a cluster's own handle writes for.
-const HANDLE: SourceId = 0;
 
 impl<S: Send + Sync + 'static> Cluster<S> {
     /// Adds an endpoint, or changes the weight, priority, locality and labels of the one with its
@@ -64,7 +62,7 @@ impl<S: Send + Sync + 'static> Cluster<S> {
     ///
     /// An id that no present endpoint has.
     pub fn set_weight(&self, id: &EndpointId, weight: Weight) -> Result<(), Error> {
-        self.shared.redescribe(id, |endpoint| endpoint.with_weight(weight))
+        self.edit(id, |record, applied| record.set_weight(weight, applied))
     }
 
     /// Changes the labels of a present endpoint, as [`set_weight`](Self::set_weight) its weight.
@@ -84,7 +82,15 @@ impl<S: Send + Sync + 'static> Cluster<S> {
     /// # Ok::<(), whippletree::Error>(())
     /// ```
     pub fn set_labels(&self, id: &EndpointId, labels: Labels) -> Result<(), Error> {
-        self.shared.redescribe(id, |endpoint| endpoint.with_labels(labels))
+        self.edit(id, |record, applied| record.set_labels(labels, applied))
+    }
+
+    fn edit(
+        &self,
+        id: &EndpointId,
+        edit: impl FnOnce(&mut Record, &mut Applied),
+    ) -> Result<(), Error> {
+        self.shared.change(|control, now, applied| control.edit(id, now, applied, edit))
     }
 
     /// The number of endpoints, available or not.
@@ -115,8 +121,9 @@ impl<S: Send + Sync + 'static> Cluster<S> {
     /// ```
     #[must_use]
     pub fn source(&self, name: impl Into<Arc<str>>) -> Source {
-        let id = self.shared.control.lock().add_source();
-        Source { shared: Arc::clone(&self.shared), id, name: name.into() }
+        let name: Arc<str> = name.into();
+        let id = self.shared.control().add_source(Arc::clone(&name));
+        Source { shared: Arc::clone(&self.shared), id, name }
     }
 }
 

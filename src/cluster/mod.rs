@@ -45,20 +45,28 @@
 //! not for other picks.
 
 mod assemble;
+mod band;
 mod batch;
 mod builder;
 mod clock;
 mod context;
 mod control;
 mod driver;
+mod facts;
 mod follow;
 mod lease;
 mod membership;
+mod operate;
+mod record;
+mod retired;
+mod rules;
 mod shared;
 mod snapshot;
-#[cfg_attr(not(test), expect(dead_code, reason = "the tiers are about to use it"))]
 mod spread;
 mod status;
+mod tiers;
+mod verdicts;
+mod witness;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -76,7 +84,9 @@ pub use self::builder::Builder;
 pub use self::context::Context;
 pub use self::lease::{Lease, LeaseGuard};
 pub use self::membership::Source;
-pub use self::status::{ClusterStatus, EndpointStatus, State};
+pub use self::status::{ClusterStatus, EndpointStatus, Fact, FactKind};
+pub use self::tiers::{Failback, Panic, Spill};
+pub use crate::endpoint::{Admin, State};
 
 /// A set of endpoints with a payload `S` each, and the means to pick among them.
 ///

@@ -22,6 +22,10 @@
 //! Tiers are [strict](strict_panic) or [proportional]. Near and far within a tier are the
 //! [same arithmetic](localities).
 
+/// How much a level counts for, in percent of what it has available (Envoy's
+/// `overprovisioning_factor`).
+pub(super) const OVERPROVISIONING: u32 = 140;
+
 /// The endpoints of one level, as far as they count: without those in maintenance or draining,
 /// which no panic brings back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -144,7 +144,7 @@ impl<S> Cluster<S> {
             let share = slow_start.zip(record.facts.fit_since).map_or(1.0, |(slow_start, fit)| {
                 slow_start.factor(now.saturating_duration_since(fit))
             });
-            let sources = control.source_names(record);
+            let sources = control.listed_by(record);
             record.status(shared, sources, share, now)
         });
         let endpoints = endpoints.collect();

@@ -133,7 +133,7 @@ impl Control {
             return;
         };
         if self.sweep_at.is_none() {
-            self.sweep_at = now.checked_add(outlier.interval());
+            self.sweep_at = now.checked_add(outlier.interval_time());
             for record in self.present.values_mut() {
                 record.facts.outlier.start_interval(&record.node.tally);
             }
@@ -163,7 +163,7 @@ impl Control {
             }
         }
         // As long as nothing fails there is nothing to compare, and the next failure starts again.
-        self.sweep_at = if busy { now.checked_add(outlier.interval()) } else { None };
+        self.sweep_at = if busy { now.checked_add(outlier.interval_time()) } else { None };
         if let (None, Some(reporter)) = (self.sweep_at, &self.reporter) {
             reporter.disarm();
         }
@@ -249,7 +249,7 @@ impl Control {
         };
         let ejected = self.present.values().filter(out).count();
         let left = self.present.iter().filter(serves).count();
-        may_eject(self.present.len(), ejected, left, outlier.max_ejection_percent())
+        may_eject(self.present.len(), ejected, left, outlier.cap())
     }
 
     fn put_out(

@@ -15,13 +15,19 @@
 //! ```
 
 mod classify;
+mod counter;
+pub mod outlier;
 mod retry_after;
+mod slow_start;
 
 use http::StatusCode;
 
 pub(crate) use self::classify::Classifier;
 pub use self::classify::{Classify, GrpcOutcomes, HttpOutcomes};
+pub use self::counter::{Initial, Thresholds};
+pub(crate) use self::counter::{Counter, Standing, Turn};
 pub(crate) use self::retry_after::retry_after;
+pub use self::slow_start::SlowStart;
 
 /// What one request learnt of the endpoint that served it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

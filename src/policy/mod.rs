@@ -80,7 +80,7 @@ pub use self::random::Random;
 pub use self::ranked::Ranked;
 pub use self::round_robin::RoundRobin;
 
-pub(crate) use self::candidates::{Asked, Moment};
+pub(crate) use self::candidates::{Asked, Moment, Ramp, Restraint};
 
 /// Makes a [`Pick`] for every set of endpoints.
 ///
@@ -90,6 +90,14 @@ pub(crate) use self::candidates::{Asked, Moment};
 pub trait Policy: fmt::Debug + Send + Sync + 'static {
     /// The name by which configuration and statistics call the policy.
     fn name(&self) -> &str;
+
+    /// Whether pickers are built over all the endpoints of a tier, available or not, so that a
+    /// change of health moves nobody's requests but those of the endpoint concerned. Those that are
+    /// not available are then not [allowed](Candidates::allows). Default no: pickers are built over
+    /// the available ones alone.
+    fn keeps_unavailable(&self) -> bool {
+        false
+    }
 
     /// Prepares to pick among `build.endpoints`, which are never empty.
     fn build(&self, build: &Build<'_>) -> Box<dyn Pick>;
@@ -183,6 +191,10 @@ pub fn by_name(name: &str) -> Result<Arc<dyn Policy>, Error> {
 impl<P: Policy + ?Sized> Policy for Arc<P> {
     fn name(&self) -> &str {
         (**self).name()
+    }
+
+    fn keeps_unavailable(&self) -> bool {
+        (**self).keeps_unavailable()
     }
 
     fn build(&self, build: &Build<'_>) -> Box<dyn Pick> {
