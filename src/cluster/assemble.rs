@@ -55,7 +55,17 @@ impl<'a> Plan<'a> {
         random: &'a dyn Fn() -> u64,
     ) -> Self {
         let failed = RefCell::new(None);
-        Self { candidates, rules, previous, now, epoch, random, failed, fail_back: false, again: None }
+        Self {
+            candidates,
+            rules,
+            previous,
+            now,
+            epoch,
+            random,
+            failed,
+            fail_back: false,
+            again: None,
+        }
     }
 
     /// Builds the group of a subset, or of everyone.
@@ -203,7 +213,14 @@ impl<'a> Plan<'a> {
         let Picker { picker, heeds_share, rebuild_at } = self.picker(key, &places, before);
         self.again(rebuild_at);
         let places = (places.len() < candidates.len()).then(|| places.into_boxed_slice());
-        Some(Band { key, picker, heeds_share, rebuild_at, places, restraint: restraint.map(Box::new) })
+        Some(Band {
+            key,
+            picker,
+            heeds_share,
+            rebuild_at,
+            places,
+            restraint: restraint.map(Box::new),
+        })
     }
 
     /// Slow start, if some of the endpoints are in it; if all are, none is: they are cold together.

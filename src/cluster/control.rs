@@ -2,26 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use super::assemble::{Candidate, Plan};
 use super::facts::Facts;
 use super::record::Record;
 use super::rules::Rules;
-use super::snapshot::{Group, Snapshot};
-use super::verdicts::ProbeRule;
+use super::verdicts::{ProbeId, ProbeRule};
 use super::witness::Reporter;
 use crate::discover::Change;
-use crate::endpoint::{Address, Endpoint, EndpointId, Member, Node, Payload, Subset, Witness};
+use crate::endpoint::{Address, Endpoint, EndpointId, Node, Payload, Witness};
 use crate::error::Error;
 use crate::event::Event;
-
-/// The most subsets that are kept prepared.
-const SUBSETS: usize = 64;
-
-/// So many changes after its last use a prepared subset is let go.
-const UNUSED: u64 = 64;
 
 /// The least time until an endpoint that could not be forgotten because of a lease is looked at
 /// again: nothing spins, however long the lease lives.
@@ -61,11 +52,14 @@ pub(super) struct Control {
     /// Whether the best tier shall serve, whichever did before.
     pub(super) fail_back: bool,
     pub(super) probes: Vec<ProbeRule>,
+    next_probe: ProbeId,
+    /// What has happened and becomes visible with the next snapshot.
+    pending: Vec<Event>,
     /// Who the nodes testify to, if live traffic is judged.
     pub(super) reporter: Option<Arc<Reporter>>,
     /// Who set the facts that nobody has set.
     pub(super) nobody: Arc<str>,
-    epoch: Instant,
+    pub(super) epoch: Instant,
     next_source: SourceId,
     source_names: BTreeMap<SourceId, Arc<str>>,
 }
@@ -104,6 +98,8 @@ impl Control {
             rebuild_at: None,
             fail_back: false,
             probes: Vec::new(),
+            next_probe: 0,
+            pending: Vec::new(),
             reporter,
             nobody: "default".into(),
             epoch,
@@ -139,7 +135,9 @@ impl Control {
         };
         match change {
             Change::Insert(endpoint) => [endpoint].into_iter().filter(lacks).cloned().collect(),
-            Change::Remove(id) => self.heir(source, id).filter(lacks).cloned().into_iter().collect(),
+            Change::Remove(id) => {
+                self.heir(source, id).filter(lacks).cloned().into_iter().collect()
+            }
             Change::Replace(endpoints) => {
                 let listed: BTreeSet<&EndpointId> = endpoints.iter().map(Endpoint::id).collect();
                 let left = self.present.keys().filter(|id| !listed.contains(id));
@@ -215,6 +213,18 @@ impl Control {
             self.rebuild_at = None;
             applied.news = true;
         }
+        applied.events.append(&mut self.pending);
+    }
+
+    /// Lets the next round of work show what has happened.
+    pub(super) fn show_soon(&mut self, events: Vec<Event>, now: Instant) {
+        self.pending.extend(events);
+        self.rebuild_at = Some(now);
+    }
+
+    pub(super) fn next_probe(&mut self) -> ProbeId {
+        self.next_probe += 1;
+        self.next_probe
     }
 
     /// Forgets what has been gone for long enough. What still has leases is looked at again later.
@@ -250,82 +260,6 @@ impl Control {
             self.due.remove(&(until, id.clone()));
         }
         Some(record)
-    }
-
-    /// Builds what picks shall read from now on; see [`Plan`].
-    pub(super) fn snapshot(
-        &mut self,
-        previous: Option<&Snapshot>,
-        now: Instant,
-        random: &dyn Fn() -> u64,
-        applied: &mut Applied,
-    ) -> Snapshot {
-        let candidates: Vec<Candidate> = self.present.values().map(Record::candidate).collect();
-        let version = previous.map_or(0, |previous| previous.version + 1);
-        let mut plan = Plan::new(&self.rules, &candidates, previous, now, self.epoch, random);
-        plan.fail_back = std::mem::take(&mut self.fail_back);
-        let everyone = plan.group(None, previous.map(|previous| &*previous.everyone));
-        let before = previous.into_iter().flat_map(|previous| &previous.subsets);
-        let used = before.filter(|(_, group)| group.used() + UNUSED > version);
-        let subsets: HashMap<Subset, Arc<Group>> = used
-            .map(|(subset, before)| {
-                let group = plan.group(Some(subset), Some(before));
-                group.use_in(before.used());
-                (subset.clone(), Arc::new(group))
-            })
-            .collect();
-        self.rebuild_at = plan.again;
-        applied.events.extend(plan.failed.take());
-        let members: Arc<[Member]> =
-            candidates.into_iter().map(|candidate| candidate.member).collect();
-        let measure = self.rules.cost.measure();
-        Snapshot {
-            timed: measure.is_timed()
-                || everyone.is_ramping()
-                || subsets.values().any(|group| group.is_ramping()),
-            members,
-            everyone: Arc::new(everyone),
-            subsets,
-            version,
-            measure,
-            faulty: AtomicBool::new(false),
-        }
-    }
-
-    /// The same snapshot with one subset more; of too many, the one that was used least recently
-    /// goes.
-    pub(super) fn prepare(
-        &mut self,
-        previous: &Snapshot,
-        subset: &Subset,
-        now: Instant,
-        random: &dyn Fn() -> u64,
-        applied: &mut Applied,
-    ) -> Snapshot {
-        let candidates: Vec<Candidate> = self.present.values().map(Record::candidate).collect();
-        let version = previous.version + 1;
-        let mut plan = Plan::new(&self.rules, &candidates, Some(previous), now, self.epoch, random);
-        let group = plan.group(Some(subset), None);
-        group.use_in(version);
-        let mut subsets = previous.subsets.clone();
-        if subsets.len() >= SUBSETS {
-            let oldest = subsets.iter().min_by_key(|(_, group)| group.used());
-            let oldest = oldest.map(|(subset, _)| subset.clone());
-            oldest.and_then(|oldest| subsets.remove(&oldest));
-        }
-        self.rebuild_at = self.rebuild_at.into_iter().chain(plan.again).min();
-        applied.events.extend(plan.failed.take());
-        let timed = previous.timed || group.is_ramping();
-        subsets.insert(subset.clone(), Arc::new(group));
-        Snapshot {
-            members: Arc::clone(&previous.members),
-            everyone: Arc::clone(&previous.everyone),
-            subsets,
-            version,
-            measure: previous.measure,
-            timed,
-            faulty: AtomicBool::new(previous.is_faulty()),
-        }
     }
 
     /// Where the endpoint of this id listens, present or gone.

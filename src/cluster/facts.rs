@@ -11,8 +11,8 @@ use crate::endpoint::{Endpoint, Tally};
 use crate::health::outlier::{Ejections, Reason, Sample};
 use crate::health::{Counter, Standing};
 
-use crate::endpoint::{Admin, State};
 use super::verdicts::{Effect, ProbeId, ProbeRule};
+use crate::endpoint::{Admin, State};
 
 pub(super) struct Facts {
     pub(super) admin: AdminFact,
@@ -66,9 +66,14 @@ pub(super) struct OutlierFact {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Verdict {
     Fine,
-    Ejected { until: Instant, reason: Reason },
+    Ejected {
+        until: Instant,
+        reason: Reason,
+    },
     /// One request or check at a time may show that it is well again.
-    HalfOpen { reason: Reason },
+    HalfOpen {
+        reason: Reason,
+    },
 }
 
 /// What the facts come to, for who builds a snapshot.

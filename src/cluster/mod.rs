@@ -49,6 +49,7 @@ mod band;
 mod batch;
 mod builder;
 mod clock;
+mod compose;
 mod context;
 mod control;
 mod driver;
@@ -57,6 +58,7 @@ mod follow;
 mod lease;
 mod membership;
 mod operate;
+mod probing;
 mod record;
 mod retired;
 mod rules;
@@ -79,6 +81,8 @@ use crate::event::Events;
 use self::shared::Shared;
 
 pub(crate) use self::control::check;
+pub(crate) use self::probing::Probed;
+pub(crate) use self::verdicts::{Effect, Finding, ProbeId, ProbePace, ProbeRule};
 
 pub use self::builder::Builder;
 pub use self::context::Context;

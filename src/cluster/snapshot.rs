@@ -137,8 +137,7 @@ impl Snapshot {
     fn on_trial(&self, group: &Group, context: &Context) -> Option<&Member> {
         let members = group.trials.iter().map(|place| &self.members[*place as usize]);
         let mut fitting = members.filter(|member| {
-            member.node.probation.is_free()
-                && !context.asked.exclude.contains(member.endpoint.id())
+            member.node.probation.is_free() && !context.asked.exclude.contains(member.endpoint.id())
         });
         fitting.next()
     }
@@ -221,12 +220,7 @@ impl Snapshot {
 }
 
 impl Group {
-    pub(super) fn new(
-        bands: Bands,
-        trials: Box<[u32]>,
-        census: Census,
-        history: History,
-    ) -> Self {
+    pub(super) fn new(bands: Bands, trials: Box<[u32]>, census: Census, history: History) -> Self {
         let (bands, spread) = bands.into_parts();
         Self { bands, spread, trials, census, history, used: AtomicU64::new(0) }
     }

@@ -162,7 +162,13 @@ impl<S> Cluster<S> {
 }
 
 impl Record {
-    fn status(&self, shared: &Shared, sources: Arc<str>, share: f64, now: Instant) -> EndpointStatus {
+    fn status(
+        &self,
+        shared: &Shared,
+        sources: Arc<str>,
+        share: f64,
+        now: Instant,
+    ) -> EndpointStatus {
         let counts = self.counts();
         let facts = self.explain(sources, now);
         EndpointStatus {
@@ -207,7 +213,8 @@ impl Record {
                 since: since(admin.since),
                 reason: None,
                 returns_in: None,
-                brings_back: (admin.state != Admin::Ready).then(|| "setting it to ready".to_owned()),
+                brings_back: (admin.state != Admin::Ready)
+                    .then(|| "setting it to ready".to_owned()),
             },
         ];
         if self.endpoint.weight().is_zero() {

@@ -20,7 +20,8 @@ pub(super) struct Reporter {
 
 impl Reporter {
     pub(super) fn new(shared: Weak<Shared>, outlier: &Outlier) -> Self {
-        let slow_cancel = Nanos::try_from(outlier.slow_cancel_time().as_nanos()).unwrap_or(Nanos::MAX);
+        let slow_cancel =
+            Nanos::try_from(outlier.slow_cancel_time().as_nanos()).unwrap_or(Nanos::MAX);
         Self { shared, limits: outlier.limits(), slow_cancel, armed: AtomicBool::new(false) }
     }
 

@@ -24,8 +24,8 @@ use http::StatusCode;
 
 pub(crate) use self::classify::Classifier;
 pub use self::classify::{Classify, GrpcOutcomes, HttpOutcomes};
-pub use self::counter::{Initial, Thresholds};
 pub(crate) use self::counter::{Counter, Standing, Turn};
+pub use self::counter::{Initial, Thresholds};
 pub(crate) use self::retry_after::retry_after;
 pub use self::slow_start::SlowStart;
 

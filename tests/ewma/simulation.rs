@@ -44,7 +44,9 @@ impl Simulation {
     ) -> Self {
         // Shown by the test harness when a test fails.
         println!("{policy:?}, {cost:?}, seed {seed}, weights {weights:?}");
-        let cluster = Cluster::builder().policy(policy).cost(cost).seed(seed).connect(|_| ());
+        // The cost alone: nobody is ejected.
+        let builder = Cluster::builder().policy(policy).cost(cost).seed(seed).outlier(None);
+        let cluster = builder.connect(|_| ());
         cluster.replace(fleet(weights)).unwrap();
         Self {
             cluster,

@@ -10,6 +10,7 @@ use whippletree::cluster::{EndpointStatus, Source, State};
 use whippletree::discover::Change;
 use whippletree::endpoint::Subset;
 use whippletree::health::{Failure, Outcome};
+use whippletree::cluster::Failback;
 use whippletree::{Cluster, Context, Endpoint, Error, Lease, Weight};
 
 use crate::operations::{Described, Ending, Item, Operation, Wish, Writer};
@@ -43,6 +44,7 @@ impl Run {
     fn new(case: &Case) -> Self {
         let builder =
             Cluster::builder().policy(std::sync::Arc::clone(&case.policy)).cost(case.cost);
+        let builder = builder.failback(Failback::Immediate).outlier(None);
         let cluster = builder.seed(case.seed).connect(|at| at.address().to_string());
         let (changes, stream) = unbounded_channel();
         let stream = UnboundedReceiverStream::new(stream);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use whippletree::load::{Cost, PeakEwma};
 use whippletree::policy::{LeastRequest, P2c, Policy, Random, Ranked, RoundRobin};
+use whippletree::cluster::Failback;
 use whippletree::{Cluster, Context, Endpoint, EndpointId, Lease};
 
 pub(crate) use self::ready::StrictReady;
@@ -56,6 +57,7 @@ impl Case {
 
     pub(crate) fn seeded(&self, seed: u64, endpoints: &[Endpoint]) -> Cluster<()> {
         let builder = Cluster::builder().policy(Arc::clone(&self.policy)).cost(self.cost);
+        let builder = builder.failback(Failback::Immediate);
         let cluster = builder.seed(seed).connect(|_| ());
         cluster.replace(endpoints.to_vec()).unwrap();
         cluster

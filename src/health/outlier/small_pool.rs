@@ -119,20 +119,24 @@ mod tests {
         assert!(detect(&[sample(19, 19), sample(0, 500)]).is_empty());
         assert!(detect(&[sample(50, 50), sample(50, 50)]).is_empty());
         assert!(detect(&[sample(50, 50)]).is_empty());
-        assert!(detect(&[sample(50, 50), [sample(0, 50); 4][0], sample(0, 50), sample(0, 50), sample(0, 50)]).is_empty());
+        assert!(
+            detect(&[
+                sample(50, 50),
+                [sample(0, 50); 4][0],
+                sample(0, 50),
+                sample(0, 50),
+                sample(0, 50)
+            ])
+            .is_empty()
+        );
     }
 
     #[test]
     fn chance_ejects_in_one_interval_of_a_thousand_at_most() {
         let random = Source::new(Some(12_345));
-        for (pool, requests, rate) in [
-            (2, 20, 0.1),
-            (2, 50, 0.3),
-            (3, 30, 0.2),
-            (3, 100, 0.05),
-            (4, 20, 0.5),
-            (4, 40, 0.15),
-        ] {
+        for (pool, requests, rate) in
+            [(2, 20, 0.1), (2, 50, 0.3), (3, 30, 0.2), (3, 100, 0.05), (4, 20, 0.5), (4, 40, 0.15)]
+        {
             let intervals = 20_000;
             let draw = |_| {
                 let failed = (0..requests).filter(|_| unit(random.next()) < rate).count();

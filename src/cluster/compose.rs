@@ -1,0 +1,96 @@
+//! From the records to a snapshot.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use super::assemble::{Candidate, Plan};
+use super::control::{Applied, Control};
+use super::record::Record;
+use super::snapshot::{Group, Snapshot};
+use crate::endpoint::{Member, Subset};
+
+/// The most subsets that are kept prepared.
+const SUBSETS: usize = 64;
+
+/// So many changes after its last use a prepared subset is let go.
+const UNUSED: u64 = 64;
+
+impl Control {
+    /// Builds what picks shall read from now on; see [`Plan`].
+    pub(super) fn snapshot(
+        &mut self,
+        previous: Option<&Snapshot>,
+        now: Instant,
+        random: &dyn Fn() -> u64,
+        applied: &mut Applied,
+    ) -> Snapshot {
+        let candidates: Vec<Candidate> = self.present.values().map(Record::candidate).collect();
+        let version = previous.map_or(0, |previous| previous.version + 1);
+        let mut plan = Plan::new(&self.rules, &candidates, previous, now, self.epoch, random);
+        plan.fail_back = std::mem::take(&mut self.fail_back);
+        let everyone = plan.group(None, previous.map(|previous| &*previous.everyone));
+        let before = previous.into_iter().flat_map(|previous| &previous.subsets);
+        let used = before.filter(|(_, group)| group.used() + UNUSED > version);
+        let subsets: HashMap<Subset, Arc<Group>> = used
+            .map(|(subset, before)| {
+                let group = plan.group(Some(subset), Some(before));
+                group.use_in(before.used());
+                (subset.clone(), Arc::new(group))
+            })
+            .collect();
+        self.rebuild_at = plan.again;
+        applied.events.extend(plan.failed.take());
+        let members: Arc<[Member]> =
+            candidates.into_iter().map(|candidate| candidate.member).collect();
+        let measure = self.rules.cost.measure();
+        Snapshot {
+            timed: measure.is_timed()
+                || everyone.is_ramping()
+                || subsets.values().any(|group| group.is_ramping()),
+            members,
+            everyone: Arc::new(everyone),
+            subsets,
+            version,
+            measure,
+            faulty: AtomicBool::new(false),
+        }
+    }
+
+    /// The same snapshot with one subset more; of too many, the one that was used least recently
+    /// goes.
+    pub(super) fn prepare(
+        &mut self,
+        previous: &Snapshot,
+        subset: &Subset,
+        now: Instant,
+        random: &dyn Fn() -> u64,
+        applied: &mut Applied,
+    ) -> Snapshot {
+        let candidates: Vec<Candidate> = self.present.values().map(Record::candidate).collect();
+        let version = previous.version + 1;
+        let mut plan = Plan::new(&self.rules, &candidates, Some(previous), now, self.epoch, random);
+        let group = plan.group(Some(subset), None);
+        group.use_in(version);
+        let mut subsets = previous.subsets.clone();
+        if subsets.len() >= SUBSETS {
+            let oldest = subsets.iter().min_by_key(|(_, group)| group.used());
+            let oldest = oldest.map(|(subset, _)| subset.clone());
+            oldest.and_then(|oldest| subsets.remove(&oldest));
+        }
+        self.rebuild_at = self.rebuild_at.into_iter().chain(plan.again).min();
+        applied.events.extend(plan.failed.take());
+        let timed = previous.timed || group.is_ramping();
+        subsets.insert(subset.clone(), Arc::new(group));
+        Snapshot {
+            members: Arc::clone(&previous.members),
+            everyone: Arc::clone(&previous.everyone),
+            subsets,
+            version,
+            measure: previous.measure,
+            timed,
+            faulty: AtomicBool::new(previous.is_faulty()),
+        }
+    }
+}
