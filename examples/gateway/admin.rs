@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
-use whippletree::cluster::{EndpointStatus, State};
+use whippletree::cluster::{EndpointStatus, FactKind};
 
 use crate::proxy::{Proxy, Totals};
 use crate::shutdown::Phase;
@@ -44,7 +44,7 @@ impl Admin {
     fn healthz(&self) -> Response<Full<Bytes>> {
         if !self.phase.is_serving() {
             text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
-        } else if !self.proxy.cluster().is_available() {
+        } else if self.proxy.cluster().status().available() == 0 {
             text(StatusCode::SERVICE_UNAVAILABLE, "no endpoint is available\n")
         } else {
             text(StatusCode::OK, "ok\n")
@@ -55,7 +55,7 @@ impl Admin {
         let status = self.proxy.cluster().status();
         let stats = Stats {
             policy: &status.policy,
-            panic: false,
+            panic: status.panic,
             endpoints: status.endpoints.iter().map(Row::from).collect(),
             totals: TotalsRow::from(&self.proxy.totals),
         };
@@ -74,13 +74,15 @@ struct Stats<'a> {
     totals: TotalsRow,
 }
 
-/// One endpoint. Facts that this gateway does not gather yet have the value they have without.
+/// One endpoint.
 #[derive(Serialize)]
 struct Row<'a> {
     id: &'a str,
     address: String,
     weight: u16,
     priority: u32,
+    rank: u8,
+    share: f64,
     state: &'static str,
     probe: &'static str,
     outlier: &'static str,
@@ -92,30 +94,33 @@ struct Row<'a> {
     ejections: u64,
     ewma_ms: Option<f64>,
     since_s: u64,
-    reason: Option<&'a str>,
+    reason: Option<String>,
     returns_in_s: Option<u64>,
 }
 
 impl<'a> From<&'a EndpointStatus> for Row<'a> {
     fn from(status: &'a EndpointStatus) -> Self {
+        let value = |kind, nothing| status.fact(kind).map_or(nothing, |fact| fact.value);
         Self {
             id: status.endpoint.id().as_str(),
             address: status.endpoint.address().to_string(),
             weight: status.endpoint.weight().get(),
             priority: status.endpoint.priority(),
-            state: word(status.state),
-            probe: "none",
-            outlier: "ok",
-            admin: "ready",
+            rank: status.rank,
+            share: status.share,
+            state: status.state.as_str(),
+            probe: value(FactKind::Probe, "none"),
+            outlier: value(FactKind::Outlier, "ok"),
+            admin: value(FactKind::Admin, "ready"),
             in_flight: status.in_flight,
             sessions: 0,
             requests: status.requests,
             failures: status.failures,
-            ejections: 0,
+            ejections: status.ejections,
             ewma_ms: status.latency.map(milliseconds),
             since_s: status.since.as_secs(),
-            reason: None,
-            returns_in_s: None,
+            reason: status.reason(),
+            returns_in_s: status.returns_in.map(|time| time.as_secs_f64().ceil() as u64),
         }
     }
 }
@@ -139,14 +144,6 @@ impl From<&Totals> for TotalsRow {
             rejected: read(&totals.rejected),
             queued: 0,
         }
-    }
-}
-
-/// The word for a state. The library will know more of them; until then the rest is up.
-fn word(state: State) -> &'static str {
-    match state {
-        State::Drain => "drain",
-        _ => "up",
     }
 }
 

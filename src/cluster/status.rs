@@ -101,6 +101,15 @@ pub enum FactKind {
     Outlier,
 }
 
+impl ClusterStatus {
+    /// How many endpoints are [up](State::Up). While there are none, picks may still find one:
+    /// see [`Panic::FailOpen`](super::Panic::FailOpen).
+    #[must_use]
+    pub fn available(&self) -> usize {
+        self.endpoints.iter().filter(|endpoint| endpoint.state == State::Up).count()
+    }
+}
+
 impl EndpointStatus {
     /// Why the endpoint gets no new requests, in one line; nothing if it does.
     #[must_use]

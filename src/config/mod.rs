@@ -28,17 +28,22 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod outlier;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::balance;
-use crate::cluster;
+use crate::cluster::{self, Failback, Panic, Spill};
 use crate::endpoint::{Endpoint, Locality, Weight};
 use crate::error::Error;
+use crate::health::SlowStart;
 use crate::load::{Cost, PeakEwma};
 use crate::policy;
+
+pub use self::outlier::OutlierConfig;
 
 /// A cluster's parameters and its list of endpoints.
 ///
@@ -62,6 +67,21 @@ pub struct ClusterConfig {
     pub forget_after: Option<Duration>,
     /// Makes random choices repeatable.
     pub seed: Option<u64>,
+    /// How long an endpoint that has become fit takes to get its whole share, such as `30s`.
+    #[serde(with = "humantime_serde")]
+    pub slow_start: Option<Duration>,
+    /// In percent; 50 by default, 0 is off.
+    pub panic_threshold: Option<u32>,
+    /// `fail_open` (the default) or `fail_closed`.
+    pub panic: Option<String>,
+    /// `strict` (the default) or `proportional`.
+    pub spill: Option<String>,
+    /// `immediate`, `manual`, or a time such as `10s`, the default.
+    pub failback: Option<String>,
+    /// Where this balancer runs.
+    pub locality: Option<LocalityConfig>,
+    /// How live traffic is judged.
+    pub outlier: Option<OutlierConfig>,
     /// The endpoints.
     pub endpoints: Vec<EndpointConfig>,
 }
@@ -136,7 +156,33 @@ impl ClusterConfig {
         if let Some(seed) = self.seed {
             builder = builder.seed(seed);
         }
-        Ok(builder)
+        self.health(builder)
+    }
+
+    fn health(&self, mut builder: cluster::Builder) -> Result<cluster::Builder, Error> {
+        builder = builder.slow_start(self.slow_start.map(SlowStart::new));
+        builder = builder.locality(self.locality.as_ref().map(LocalityConfig::locality));
+        if let Some(percent) = self.panic_threshold {
+            builder = builder.panic_threshold(percent)?;
+        }
+        if let Some(outlier) = &self.outlier {
+            builder = builder.outlier(outlier.outlier().map_err(|error| error.within("outlier"))?);
+        }
+        let panic = choice("panic", &self.panic, [Panic::FailOpen, Panic::FailClosed], PANIC)?;
+        let spill = choice("spill", &self.spill, [Spill::Strict, Spill::Proportional], SPILL)?;
+        Ok(builder.panic(panic).spill(spill).failback(self.failback()?))
+    }
+
+    fn failback(&self) -> Result<Failback, Error> {
+        let reason = "is none of immediate, manual, or a time such as 10s";
+        match self.failback.as_deref() {
+            None => Ok(Failback::default()),
+            Some("immediate") => Ok(Failback::Immediate),
+            Some("manual") => Ok(Failback::Manual),
+            Some(time) => humantime_serde::re::humantime::parse_duration(time)
+                .map(Failback::After)
+                .map_err(|_| Error::config("failback", time, reason)),
+        }
     }
 
     /// The parameters and the endpoints as those of a [`Balance`](crate::Balance).
@@ -161,6 +207,31 @@ impl ClusterConfig {
     }
 }
 
+const PANIC: [&str; 2] = ["fail_open", "fail_closed"];
+
+const SPILL: [&str; 2] = ["strict", "proportional"];
+
+/// The value with this name; the default, if there is none.
+fn choice<T: Copy + Default, const N: usize>(
+    field: &str,
+    name: &Option<String>,
+    values: [T; N],
+    names: [&str; N],
+) -> Result<T, Error> {
+    let Some(name) = name else {
+        return Ok(T::default());
+    };
+    let unknown = || Error::config(field, name, format!("is none of {}", names.join(", ")));
+    let place = names.iter().position(|known| known == name).ok_or_else(unknown)?;
+    Ok(values[place])
+}
+
+impl LocalityConfig {
+    fn locality(&self) -> Locality {
+        Locality::new(&*self.region, &*self.zone)
+    }
+}
+
 impl EndpointConfig {
     fn endpoint(&self) -> Result<Endpoint, Error> {
         let mut endpoint = Endpoint::new(&self.address)?.with_priority(self.priority);
@@ -174,7 +245,7 @@ impl EndpointConfig {
             endpoint = endpoint.ranked(rank)?;
         }
         if let Some(locality) = &self.locality {
-            endpoint = endpoint.with_locality(Locality::new(&*locality.region, &*locality.zone));
+            endpoint = endpoint.with_locality(locality.locality());
         }
         for (key, value) in &self.labels {
             endpoint = endpoint.with_label(key, value);

@@ -32,12 +32,13 @@ async fn statistics_have_their_documented_shape() {
         row["since_s"] = 0.into();
         row["ewma_ms"] = serde_json::Value::Null;
     }
+    let why = "drain by description: its weight is 0; back by a weight above 0";
     let row = |id: &str, address: &str, weight: u32, state: &str, priority: u32, requests: u32| {
         serde_json::json!({
-            "id": id, "address": address, "weight": weight, "priority": priority,
-            "state": state, "probe": "none", "outlier": "ok", "admin": "ready",
+            "id": id, "address": address, "weight": weight, "priority": priority, "rank": 100,
+            "share": 1.0, "state": state, "probe": "none", "outlier": "ok", "admin": "ready",
             "in_flight": 0, "sessions": 0, "requests": requests, "failures": 0, "ejections": 0,
-            "ewma_ms": null, "since_s": 0, "reason": null, "returns_in_s": null,
+            "ewma_ms": null, "since_s": 0, "reason": (weight == 0).then_some(why), "returns_in_s": null,
         })
     };
     let b = b.split([',', '=']).nth(1).unwrap();

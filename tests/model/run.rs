@@ -6,11 +6,11 @@ use std::pin::Pin;
 use futures_util::FutureExt;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use whippletree::cluster::Failback;
 use whippletree::cluster::{EndpointStatus, Source, State};
 use whippletree::discover::Change;
 use whippletree::endpoint::Subset;
 use whippletree::health::{Failure, Outcome};
-use whippletree::cluster::Failback;
 use whippletree::{Cluster, Context, Endpoint, Error, Lease, Weight};
 
 use crate::operations::{Described, Ending, Item, Operation, Wish, Writer};

@@ -8,9 +8,9 @@ pub(crate) mod statistics;
 
 use std::sync::Arc;
 
+use whippletree::cluster::Failback;
 use whippletree::load::{Cost, PeakEwma};
 use whippletree::policy::{LeastRequest, P2c, Policy, Random, Ranked, RoundRobin};
-use whippletree::cluster::Failback;
 use whippletree::{Cluster, Context, Endpoint, EndpointId, Lease};
 
 pub(crate) use self::ready::StrictReady;

@@ -137,11 +137,17 @@ impl Outlier {
         self
     }
 
-    /// Sets the time of the first ejection and the longest; up to a tenth more is added at random.
-    /// Default 5 s if they double and 30 s (Envoy) if they grow linearly, and 300 s (Envoy).
+    /// Sets the time of the first ejection; up to a tenth more is added to each at random. Default
+    /// 5 s if they double, 30 s (Envoy) if they grow linearly.
     #[must_use]
-    pub fn ejection_times(mut self, base: Duration, longest: Duration) -> Self {
+    pub fn base_ejection_time(mut self, base: Duration) -> Self {
         self.base_ejection_time = Some(base);
+        self
+    }
+
+    /// Sets the time that no ejection exceeds, unless the base time does. Default 300 s (Envoy).
+    #[must_use]
+    pub fn max_ejection_time(mut self, longest: Duration) -> Self {
         self.max_ejection_time = longest;
         self
     }
@@ -198,7 +204,7 @@ impl Outlier {
         self.backoff
     }
 
-    pub(super) fn base_ejection_time(&self) -> Duration {
+    pub(super) fn base(&self) -> Duration {
         let default = match self.backoff {
             Backoff::Linear => Duration::from_secs(30),
             Backoff::Exponential => Duration::from_secs(5),
@@ -206,7 +212,7 @@ impl Outlier {
         self.base_ejection_time.unwrap_or(default)
     }
 
-    pub(super) fn max_ejection_time(&self) -> Duration {
+    pub(super) fn longest(&self) -> Duration {
         self.max_ejection_time
     }
 

@@ -30,7 +30,7 @@ impl Ejections {
 
     /// The time without jitter.
     fn time(self, outlier: &Outlier) -> Duration {
-        let (base, longest) = (outlier.base_ejection_time(), outlier.max_ejection_time());
+        let (base, longest) = (outlier.base(), outlier.longest());
         let times = match outlier.backoff_kind() {
             Backoff::Linear => self.0,
             Backoff::Exponential => 1_u32.checked_shl(self.0.saturating_sub(1)).unwrap_or(u32::MAX),
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(ends(0), Duration::from_secs(5));
         assert!(ends(u64::MAX) > Duration::from_millis(5_499));
         assert!(ends(u64::MAX) <= Duration::from_millis(5_500));
-        let longest = Outlier::new().ejection_times(Duration::MAX, Duration::MAX);
+        let longest = Outlier::new().base_ejection_time(Duration::MAX);
         assert!(Ejections::default().eject(start, &longest, u64::MAX) > start);
         assert_eq!(Ejections(u32::MAX).time(&Outlier::new()), Duration::from_secs(300));
     }
