@@ -1,5 +1,6 @@
 //! The cluster behind its handles. Knows payloads as such, not their type: compiled once.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -216,13 +217,14 @@ impl Shared {
             let mut applied = Applied::default();
             let mut control = self.control();
             control.tick(now, &|| self.random.next(), &mut applied);
+            let kept: BTreeSet<EndpointId> = changes.iter().filter_map(inserted).collect();
             let lacking: Vec<Vec<Endpoint>> = changes
                 .iter()
-                .map(|change| control.unconnected(source, change, &services))
+                .map(|change| control.unconnected(source, change, &kept, &services))
                 .collect();
             if lacking.iter().all(Vec::is_empty) {
                 for change in changes {
-                    control.apply(source, change, &mut services, now, &mut applied);
+                    control.apply(source, change, &kept, &mut services, now, &mut applied);
                 }
                 committed.withdrawn = applied.withdrawn;
                 let deadline = self.conclude(control, now, applied);
@@ -326,6 +328,13 @@ impl Shared {
     fn tell_fault(&self, reason: String) {
         let policy = Arc::clone(&self.policy);
         self.bus.send(Event::PolicyFailed { policy, reason: reason.into() });
+    }
+}
+
+fn inserted(change: &Change) -> Option<EndpointId> {
+    match change {
+        Change::Insert(endpoint) => Some(endpoint.id().clone()),
+        Change::Remove(_) | Change::Replace(_) => None,
     }
 }
 
