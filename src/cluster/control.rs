@@ -73,6 +73,8 @@ pub(super) struct Applied {
     pub(super) waste: Vec<Arc<Node>>,
     /// As `waste`: payloads that another writer has made superfluous.
     pub(super) spare: Vec<Payload>,
+    /// Endpoints whose trial is over: the next may be made once picks see what it has led to.
+    pub(super) trials: Vec<Arc<Node>>,
     /// Whether the source has withdrawn what it listed.
     pub(super) withdrawn: bool,
     /// Whether picks have to see anything of it, told or not.

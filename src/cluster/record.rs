@@ -134,6 +134,7 @@ impl Record {
     /// requests under way finish on the old payload and are counted until they end.
     pub(super) fn replace(&mut self, node: Arc<Node>, applied: &mut Applied) {
         node.load.inherit(&self.node.load);
+        self.facts.outlier.start_interval(&node.tally);
         let old = std::mem::replace(&mut self.node, node);
         self.past.nodes.push(old);
         self.settle_past(applied);

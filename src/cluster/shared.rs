@@ -115,6 +115,7 @@ impl Shared {
                     self.tell_fault(reason);
                     return LeaseGuard::begin(member, now);
                 }
+                Err(Miss::Trial(member)) => return LeaseGuard::begin_trial(member, now),
                 Err(Miss::NoEndpoint(error)) => return Err(error),
                 Err(Miss::Unprepared(subset)) => self.prepare(subset),
             }
@@ -279,6 +280,7 @@ impl Shared {
             drop(previous);
             self.show(snapshot, &mut applied);
         }
+        applied.trials.drain(..).for_each(|node| node.probation.give_back());
         let deadline = control.deadline();
         drop(control);
         if visible {

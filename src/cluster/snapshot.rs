@@ -49,6 +49,8 @@ pub(crate) struct Group {
 pub(crate) enum Miss<'a> {
     /// The policy is at fault, which is to be told; this endpoint serves all the same.
     Fault(&'a Member, String),
+    /// The request is on trial: it holds the endpoint's one slot.
+    Trial(&'a Member),
     /// There is none.
     NoEndpoint(Error),
     /// The subset is not among those prepared.
@@ -75,7 +77,7 @@ impl Snapshot {
         };
         if !group.trials.is_empty() {
             if let Some(member) = self.on_trial(group, context) {
-                return Ok(member);
+                return Err(Miss::Trial(member));
             }
         }
         if group.spread.is_some() {
@@ -132,14 +134,14 @@ impl Snapshot {
         allowed.then_some(member)
     }
 
-    /// An endpoint whose trial is to be made, if this request may make it.
+    /// An endpoint whose trial is to be made, if this request may make it; takes the slot, as
+    /// others look for one at the same moment.
     #[cold]
     fn on_trial(&self, group: &Group, context: &Context) -> Option<&Member> {
         let members = group.trials.iter().map(|place| &self.members[*place as usize]);
-        let mut fitting = members.filter(|member| {
-            member.node.probation.is_free() && !context.asked.exclude.contains(member.endpoint.id())
-        });
-        fitting.next()
+        let mut fitting =
+            members.filter(|member| !context.asked.exclude.contains(member.endpoint.id()));
+        fitting.find(|member| member.node.probation.take())
     }
 
     #[cold]
