@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,8 @@ pub(super) struct Shared {
     retired: Retired,
     connect: Option<Connect>,
     epoch: Instant,
+    /// The latest time that a simulation has given, as the measurements count it.
+    simulated: AtomicU64,
 }
 
 /// What live traffic says of the endpoint with this node.
@@ -88,6 +90,7 @@ impl Shared {
                 connect,
                 random,
                 epoch,
+                simulated: AtomicU64::new(0),
             }
         })
     }
@@ -95,6 +98,19 @@ impl Shared {
     /// `now` as the measurements of this cluster count it.
     pub(super) fn nanos(&self, now: Instant) -> Nanos {
         since(self.epoch, now)
+    }
+
+    /// The present, for the control side: the clock's, or the simulation's where that is ahead.
+    pub(super) fn now(&self) -> Instant {
+        let simulated = Duration::from_nanos(self.simulated.load(Ordering::Relaxed));
+        clock::now().max(self.epoch + simulated)
+    }
+
+    /// As [`work`](Self::work), in a simulation's time, which changes follow from now on: what an
+    /// hour of it has led to must not be judged by a clock that has not moved.
+    pub(super) fn simulate(self: &Arc<Self>, now: Instant) -> Option<Instant> {
+        self.simulated.fetch_max(self.nanos(now), Ordering::Relaxed);
+        self.work(now)
     }
 
     /// Picks an endpoint and counts the request in.
@@ -152,7 +168,7 @@ impl Shared {
         self: &Arc<Self>,
         change: impl FnOnce(&mut Control, Instant, &mut Applied) -> T,
     ) -> T {
-        let now = clock::now();
+        let now = self.now();
         let mut applied = Applied::default();
         let mut control = self.control();
         control.tick(now, &|| self.random.next(), &mut applied);
@@ -183,14 +199,14 @@ impl Shared {
     pub(super) fn hear(self: &Arc<Self>, testimony: Option<Testimony>) {
         self.evidence.lock().push(testimony);
         if !self.drive() {
-            self.work(clock::now());
+            self.work(self.now());
         }
     }
 
     /// Prepares a subset that a request has named.
     #[cold]
     fn prepare(self: &Arc<Self>, subset: &Subset) {
-        let now = clock::now();
+        let now = self.now();
         let mut applied = Applied::default();
         let mut control = self.control();
         let previous = self.published.load();
@@ -214,7 +230,7 @@ impl Shared {
     ) -> Committed {
         let mut committed = Committed::default();
         loop {
-            let now = clock::now();
+            let now = self.now();
             let mut applied = Applied::default();
             let mut control = self.control();
             control.tick(now, &|| self.random.next(), &mut applied);

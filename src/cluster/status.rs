@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::facts::{CheckFact, Verdict};
 use super::record::Record;
 use super::verdicts::Effect;
-use super::{Cluster, Shared, clock};
+use super::{Cluster, Shared};
 use crate::endpoint::{Admin, Endpoint, State};
 use crate::health::Standing;
 
@@ -137,7 +137,7 @@ impl<S> Cluster<S> {
     #[must_use]
     pub fn status(&self) -> ClusterStatus {
         let shared = &self.shared;
-        let now = clock::now();
+        let now = shared.now();
         let control = shared.control();
         let endpoints = control.present.values().map(|record| {
             let slow_start = control.rules.slow_start;

@@ -72,7 +72,8 @@ fn request_dropped_at_any_poll_is_no_longer_in_flight() {
                         let status = cluster.status().endpoints.remove(0);
                         assert_eq!(status.in_flight, 0, "{script:?}, {polls} polls");
                         assert_eq!(said(&status) + status.cancelled, status.requests);
-                        let new = |count: fn(&EndpointStatus) -> u64| count(&status) - count(&before);
+                        let new =
+                            |count: fn(&EndpointStatus) -> u64| count(&status) - count(&before);
                         let (requests, told) = (new(|status| status.requests), new(said));
                         let cancelled = new(|status| status.cancelled);
                         // The first poll calls: one request each time but for none. It ends with
