@@ -138,6 +138,8 @@ impl Record {
         let old = std::mem::replace(&mut self.node, node);
         self.past.nodes.push(old);
         self.settle_past(applied);
+        // Picks have to find the new payload, also where the description stays the same.
+        applied.news = true;
     }
 
     /// Adds up what old payloads have counted, once their last requests have ended.
