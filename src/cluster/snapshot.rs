@@ -97,6 +97,19 @@ impl Snapshot {
         !self.everyone.bands.is_empty()
     }
 
+    /// Which of the members start slowly.
+    pub(super) fn ramping(&self) -> Vec<bool> {
+        let mut ramping = vec![false; self.members.len()];
+        for band in &self.everyone.bands {
+            let ramp = band.restraint.as_ref().and_then(|restraint| restraint.ramp.as_ref());
+            let since = ramp.into_iter().flat_map(|ramp| &ramp.since);
+            for (place, since) in band.places(ramping.len()).zip(since) {
+                ramping[place] = since.is_some();
+            }
+        }
+        ramping
+    }
+
     pub(super) fn is_faulty(&self) -> bool {
         self.faulty.load(Ordering::Relaxed)
     }
