@@ -173,10 +173,7 @@ fn panic_sets_in_below_the_threshold_and_spares_who_is_drained_or_in_maintenance
 #[test]
 fn all_failing_endpoints_share_the_requests() {
     for len in [1, 2, 3, 5, 10, 50, 100] {
-        let world = World::new(
-            Cluster::builder().policy(Random::new()),
-            tiered(&[len]),
-        );
+        let world = World::new(Cluster::builder().policy(Random::new()), tiered(&[len]));
         for _ in 0..100 * len {
             world.send(|_| crate::world::FAILED);
         }
@@ -208,7 +205,10 @@ fn closed_panic_fails_requests_and_says_why() {
     assert!(!world.cluster.is_available());
     let error = world.cluster.pick(&Context::new()).unwrap_err();
     assert!(error.is_no_endpoint());
-    assert_eq!(error.to_string(), "no available endpoint: 4 known, 3 ejected: fewer are available than the panic threshold asks for");
+    assert_eq!(
+        error.to_string(),
+        "no available endpoint: 4 known, 3 ejected: fewer are available than the panic threshold asks for"
+    );
     assert_eq!(world.told(), "ejected0 ejected1 ejected2 panic");
     // Trials lead out of it.
     world.after(6.0);
