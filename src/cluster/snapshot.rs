@@ -27,8 +27,10 @@ pub(crate) struct Snapshot {
     pub(super) measure: Measure,
     /// Whether a pick has to know the time.
     pub(super) timed: bool,
-    /// Whether a fault of a picker has been told already.
+    /// Whether a picker has done wrong.
     pub(super) faulty: AtomicBool,
+    /// Whether a fault of the policy has been told already.
+    pub(super) told: AtomicBool,
 }
 
 /// The endpoints of one subset, or all of them, by tier and distance.
@@ -220,7 +222,8 @@ impl Snapshot {
     #[cold]
     fn make_do<'a>(&self, candidates: &Candidates<'a>, fault: &Fault) -> Option<Picked<'a>> {
         let member = candidates.member(any_allowed(candidates)?);
-        let told = self.faulty.swap(true, Ordering::Relaxed);
+        self.faulty.store(true, Ordering::Relaxed);
+        let told = self.told.swap(true, Ordering::Relaxed);
         Some(if told { Ok(member) } else { Err(Miss::Fault(member, fault.to_string())) })
     }
 

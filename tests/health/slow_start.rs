@@ -65,7 +65,9 @@ fn steady(world: &World, len: usize, picks: usize) -> Vec<usize> {
             world.end(under_way.pop_front().unwrap(), Outcome::Success);
         }
     }
-    under_way.drain(..).for_each(|lease| drop(world.end(lease, Outcome::Success)));
+    for lease in under_way {
+        world.end(lease, Outcome::Success);
+    }
     counts
 }
 
