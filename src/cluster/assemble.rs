@@ -270,10 +270,13 @@ impl<'a> Plan<'a> {
             let rebuild_at = rebuild_at.and_then(|at| self.epoch.checked_add(at));
             Picker { picker: picker.into(), heeds_share, rebuild_at }
         });
-        built.unwrap_or_else(|| {
+        let picker = built.unwrap_or_else(|| {
             let picker = P2c::new().build(&build).into();
             Picker { picker, heeds_share: true, rebuild_at: None }
-        })
+        });
+        // What the old picker remembered is the user's, and its drop with it.
+        self.contained(move || drop(build));
+        picker
     }
 
     fn nanos(&self, at: Instant) -> Nanos {

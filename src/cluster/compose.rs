@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::assemble::{Candidate, Plan};
@@ -41,7 +41,9 @@ impl Control {
             })
             .collect();
         self.rebuild_at = plan.again;
-        applied.events.extend(plan.failed.take());
+        let failed = plan.failed.take();
+        let told = AtomicBool::new(failed.is_some());
+        applied.events.extend(failed);
         let members: Arc<[Member]> =
             candidates.into_iter().map(|candidate| candidate.member).collect();
         let measure = self.rules.cost.measure();
@@ -55,6 +57,7 @@ impl Control {
             version,
             measure,
             faulty: AtomicBool::new(false),
+            told,
         }
     }
 
@@ -80,7 +83,9 @@ impl Control {
             oldest.and_then(|oldest| subsets.remove(&oldest));
         }
         self.rebuild_at = self.rebuild_at.into_iter().chain(plan.again).min();
-        applied.events.extend(plan.failed.take());
+        let failed = plan.failed.take();
+        let told = failed.is_some() || previous.told.load(Ordering::Relaxed);
+        applied.events.extend(failed);
         let timed = previous.timed || group.is_ramping();
         subsets.insert(subset.clone(), Arc::new(group));
         Snapshot {
@@ -91,6 +96,7 @@ impl Control {
             measure: previous.measure,
             timed,
             faulty: AtomicBool::new(previous.is_faulty()),
+            told: AtomicBool::new(told),
         }
     }
 }

@@ -73,6 +73,8 @@ pub(super) struct Applied {
     pub(super) waste: Vec<Arc<Node>>,
     /// As `waste`: payloads that another writer has made superfluous.
     pub(super) spare: Vec<Payload>,
+    /// Endpoints whose trial is over: the next may be made once picks see what it has led to.
+    pub(super) trials: Vec<Arc<Node>>,
     /// Whether the source has withdrawn what it listed.
     pub(super) withdrawn: bool,
     /// Whether picks have to see anything of it, told or not.
@@ -121,11 +123,13 @@ impl Control {
         names.join(", ").into()
     }
 
-    /// The endpoints of `change` for which there is no payload yet.
+    /// The endpoints of `change` for which there is no payload yet; `kept` as for
+    /// [`apply`](Self::apply).
     pub(super) fn unconnected(
         &self,
         source: SourceId,
         change: &Change,
+        kept: &BTreeSet<EndpointId>,
         services: &Services,
     ) -> Vec<Endpoint> {
         let lacks = |endpoint: &&Endpoint| {
@@ -140,18 +144,22 @@ impl Control {
             }
             Change::Replace(endpoints) => {
                 let listed: BTreeSet<&EndpointId> = endpoints.iter().map(Endpoint::id).collect();
-                let left = self.present.keys().filter(|id| !listed.contains(id));
+                let goes = |id: &&EndpointId| !listed.contains(id) && !kept.contains(*id);
+                let left = self.present.keys().filter(goes);
                 let heirs = left.filter_map(|id| self.heir(source, id));
                 endpoints.iter().chain(heirs).filter(lacks).cloned().collect()
             }
         }
     }
 
-    /// Applies a change that was [checked](check) and has all its services.
+    /// Applies a change that was [checked](check) and has all its services. What a whole set
+    /// leaves out stays if it is `kept`, by a further change that is applied together with it:
+    /// for a moment it would be another source's endpoint, with a payload of its own.
     pub(super) fn apply(
         &mut self,
         source: SourceId,
         change: Change,
+        kept: &BTreeSet<EndpointId>,
         services: &mut Services,
         now: Instant,
         applied: &mut Applied,
@@ -163,7 +171,7 @@ impl Control {
                 let mut left: BTreeSet<EndpointId> = self
                     .present
                     .iter()
-                    .filter(|(_, record)| record.listed_by(source))
+                    .filter(|(id, record)| record.listed_by(source) && !kept.contains(*id))
                     .map(|(id, _)| id.clone())
                     .collect();
                 for endpoint in endpoints {

@@ -138,7 +138,7 @@ impl Facts {
             fit,
             proven: !unproven,
             sticky: fit && self.admin.state != Admin::Maintenance,
-            on_trial: half_open && healthy && wanted && self.checks.is_empty(),
+            on_trial: half_open && healthy && wanted && !self.is_probed(),
         }
     }
 
@@ -151,6 +151,11 @@ impl Facts {
         });
         let sum = checks.chain(self.adjustments.values().copied()).fold(0, i32::saturating_add);
         i32::from(endpoint.rank()).saturating_add(sum).clamp(1, 254) as u8
+    }
+
+    /// Whether probes decide on it: one of them then makes the trial after an ejection.
+    fn is_probed(&self) -> bool {
+        self.checks.iter().any(|check| check.effect == Effect::TakesOut)
     }
 
     fn stands(&self, standing: Standing) -> bool {

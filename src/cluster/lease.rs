@@ -115,15 +115,30 @@ impl LeaseGuard {
     /// Counts a request in on the member's node.
     #[inline]
     pub(super) fn begin(member: &Member, now: Option<Nanos>) -> Result<Self, Error> {
-        let node = &member.node;
+        // In a panic the policy picks endpoints that are on trial.
+        Self::begin_on(&member.node, now, member.on_trial && member.node.probation.take())
+    }
+
+    /// As [`begin`](Self::begin), with the slot for the one request on trial already taken.
+    #[cold]
+    pub(super) fn begin_trial(member: &Member, now: Option<Nanos>) -> Result<Self, Error> {
+        Self::begin_on(&member.node, now, true)
+    }
+
+    #[inline]
+    fn begin_on(node: &Arc<Node>, now: Option<Nanos>, on_trial: bool) -> Result<Self, Error> {
         match node.load.begin(now) {
             Ok(()) => {
                 let begun = now.and_then(|now| NonZeroU64::new(now.saturating_add(1)));
-                let on_trial = member.on_trial && node.probation.take();
                 let node = Arc::clone(node);
                 Ok(Self { node, begun, answered: false, on_trial, outcome: None })
             }
-            Err(in_flight) => Err(overloaded(node, in_flight)),
+            Err(in_flight) => {
+                if on_trial {
+                    node.probation.give_back();
+                }
+                Err(overloaded(node, in_flight))
+            }
         }
     }
 

@@ -87,8 +87,8 @@ impl<S: Send + Sync + 'static> Cluster<S> {
     ///
     /// Within a tokio runtime the cluster sees to this itself. Outside of one, call it now and
     /// then, or when it says; else what is due is done with the next change. A simulation calls it
-    /// with its own time.
+    /// with its own time: what happens to the cluster afterwards happens at that time or later.
     pub fn work_at(&self, now: Instant) -> Option<Instant> {
-        self.shared.work(now)
+        self.shared.simulate(now)
     }
 }

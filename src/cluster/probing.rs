@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::Cluster;
 use super::control::Applied;
 use super::shared::Shared;
 use super::verdicts::{Finding, ProbeId, ProbePace, ProbeRule};
-use super::{Cluster, clock};
 use crate::endpoint::{Admin, Endpoint, Node};
 
 /// A cluster as its probes see it. Does not know the payload's type and keeps the cluster alive:
@@ -68,7 +68,7 @@ impl Probed {
         finding: Finding,
         took: Duration,
     ) -> Option<ProbePace> {
-        let now = clock::now();
+        let now = self.0.now();
         let mut applied = Applied::default();
         let mut control = self.0.control();
         let pace = control.probed(probe, node, finding, took, now, &mut applied);

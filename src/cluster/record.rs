@@ -134,9 +134,12 @@ impl Record {
     /// requests under way finish on the old payload and are counted until they end.
     pub(super) fn replace(&mut self, node: Arc<Node>, applied: &mut Applied) {
         node.load.inherit(&self.node.load);
+        self.facts.outlier.start_interval(&node.tally);
         let old = std::mem::replace(&mut self.node, node);
         self.past.nodes.push(old);
         self.settle_past(applied);
+        // Picks have to find the new payload, also where the description stays the same.
+        applied.news = true;
     }
 
     /// Adds up what old payloads have counted, once their last requests have ended.

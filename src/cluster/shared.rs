@@ -1,7 +1,8 @@
 //! The cluster behind its handles. Knows payloads as such, not their type: compiled once.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,8 @@ pub(super) struct Shared {
     retired: Retired,
     connect: Option<Connect>,
     epoch: Instant,
+    /// The latest time that a simulation has given, as the measurements count it.
+    simulated: AtomicU64,
 }
 
 /// What live traffic says of the endpoint with this node.
@@ -87,6 +90,7 @@ impl Shared {
                 connect,
                 random,
                 epoch,
+                simulated: AtomicU64::new(0),
             }
         })
     }
@@ -94,6 +98,19 @@ impl Shared {
     /// `now` as the measurements of this cluster count it.
     pub(super) fn nanos(&self, now: Instant) -> Nanos {
         since(self.epoch, now)
+    }
+
+    /// The present, for the control side: the clock's, or the simulation's where that is ahead.
+    pub(super) fn now(&self) -> Instant {
+        let simulated = Duration::from_nanos(self.simulated.load(Ordering::Relaxed));
+        clock::now().max(self.epoch + simulated)
+    }
+
+    /// As [`work`](Self::work), in a simulation's time, which changes follow from now on: what an
+    /// hour of it has led to must not be judged by a clock that has not moved.
+    pub(super) fn simulate(self: &Arc<Self>, now: Instant) -> Option<Instant> {
+        self.simulated.fetch_max(self.nanos(now), Ordering::Relaxed);
+        self.work(now)
     }
 
     /// Picks an endpoint and counts the request in.
@@ -114,6 +131,7 @@ impl Shared {
                     self.tell_fault(reason);
                     return LeaseGuard::begin(member, now);
                 }
+                Err(Miss::Trial(member)) => return LeaseGuard::begin_trial(member, now),
                 Err(Miss::NoEndpoint(error)) => return Err(error),
                 Err(Miss::Unprepared(subset)) => self.prepare(subset),
             }
@@ -150,7 +168,7 @@ impl Shared {
         self: &Arc<Self>,
         change: impl FnOnce(&mut Control, Instant, &mut Applied) -> T,
     ) -> T {
-        let now = clock::now();
+        let now = self.now();
         let mut applied = Applied::default();
         let mut control = self.control();
         control.tick(now, &|| self.random.next(), &mut applied);
@@ -181,14 +199,14 @@ impl Shared {
     pub(super) fn hear(self: &Arc<Self>, testimony: Option<Testimony>) {
         self.evidence.lock().push(testimony);
         if !self.drive() {
-            self.work(clock::now());
+            self.work(self.now());
         }
     }
 
     /// Prepares a subset that a request has named.
     #[cold]
     fn prepare(self: &Arc<Self>, subset: &Subset) {
-        let now = clock::now();
+        let now = self.now();
         let mut applied = Applied::default();
         let mut control = self.control();
         let previous = self.published.load();
@@ -212,17 +230,18 @@ impl Shared {
     ) -> Committed {
         let mut committed = Committed::default();
         loop {
-            let now = clock::now();
+            let now = self.now();
             let mut applied = Applied::default();
             let mut control = self.control();
             control.tick(now, &|| self.random.next(), &mut applied);
+            let kept: BTreeSet<EndpointId> = changes.iter().filter_map(inserted).collect();
             let lacking: Vec<Vec<Endpoint>> = changes
                 .iter()
-                .map(|change| control.unconnected(source, change, &services))
+                .map(|change| control.unconnected(source, change, &kept, &services))
                 .collect();
             if lacking.iter().all(Vec::is_empty) {
                 for change in changes {
-                    control.apply(source, change, &mut services, now, &mut applied);
+                    control.apply(source, change, &kept, &mut services, now, &mut applied);
                 }
                 committed.withdrawn = applied.withdrawn;
                 let deadline = self.conclude(control, now, applied);
@@ -277,6 +296,7 @@ impl Shared {
             drop(previous);
             self.show(snapshot, &mut applied);
         }
+        applied.trials.drain(..).for_each(|node| node.probation.give_back());
         let deadline = control.deadline();
         drop(control);
         if visible {
@@ -326,6 +346,13 @@ impl Shared {
     fn tell_fault(&self, reason: String) {
         let policy = Arc::clone(&self.policy);
         self.bus.send(Event::PolicyFailed { policy, reason: reason.into() });
+    }
+}
+
+fn inserted(change: &Change) -> Option<EndpointId> {
+    match change {
+        Change::Insert(endpoint) => Some(endpoint.id().clone()),
+        Change::Remove(_) | Change::Replace(_) => None,
     }
 }
 

@@ -27,8 +27,10 @@ pub(crate) struct Snapshot {
     pub(super) measure: Measure,
     /// Whether a pick has to know the time.
     pub(super) timed: bool,
-    /// Whether a fault of a picker has been told already.
+    /// Whether a picker has done wrong.
     pub(super) faulty: AtomicBool,
+    /// Whether a fault of the policy has been told already.
+    pub(super) told: AtomicBool,
 }
 
 /// The endpoints of one subset, or all of them, by tier and distance.
@@ -49,6 +51,8 @@ pub(crate) struct Group {
 pub(crate) enum Miss<'a> {
     /// The policy is at fault, which is to be told; this endpoint serves all the same.
     Fault(&'a Member, String),
+    /// The request is on trial: it holds the endpoint's one slot.
+    Trial(&'a Member),
     /// There is none.
     NoEndpoint(Error),
     /// The subset is not among those prepared.
@@ -75,7 +79,7 @@ impl Snapshot {
         };
         if !group.trials.is_empty() {
             if let Some(member) = self.on_trial(group, context) {
-                return Ok(member);
+                return Err(Miss::Trial(member));
             }
         }
         if group.spread.is_some() {
@@ -93,6 +97,19 @@ impl Snapshot {
 
     pub(crate) fn is_available(&self) -> bool {
         !self.everyone.bands.is_empty()
+    }
+
+    /// Which of the members start slowly.
+    pub(super) fn ramping(&self) -> Vec<bool> {
+        let mut ramping = vec![false; self.members.len()];
+        for band in &self.everyone.bands {
+            let ramp = band.restraint.as_ref().and_then(|restraint| restraint.ramp.as_ref());
+            let since = ramp.into_iter().flat_map(|ramp| &ramp.since);
+            for (place, since) in band.places(ramping.len()).zip(since) {
+                ramping[place] = since.is_some();
+            }
+        }
+        ramping
     }
 
     pub(super) fn is_faulty(&self) -> bool {
@@ -132,14 +149,14 @@ impl Snapshot {
         allowed.then_some(member)
     }
 
-    /// An endpoint whose trial is to be made, if this request may make it.
+    /// An endpoint whose trial is to be made, if this request may make it; takes the slot, as
+    /// others look for one at the same moment.
     #[cold]
     fn on_trial(&self, group: &Group, context: &Context) -> Option<&Member> {
         let members = group.trials.iter().map(|place| &self.members[*place as usize]);
-        let mut fitting = members.filter(|member| {
-            member.node.probation.is_free() && !context.asked.exclude.contains(member.endpoint.id())
-        });
-        fitting.next()
+        let mut fitting =
+            members.filter(|member| !context.asked.exclude.contains(member.endpoint.id()));
+        fitting.find(|member| member.node.probation.take())
     }
 
     #[cold]
@@ -205,7 +222,8 @@ impl Snapshot {
     #[cold]
     fn make_do<'a>(&self, candidates: &Candidates<'a>, fault: &Fault) -> Option<Picked<'a>> {
         let member = candidates.member(any_allowed(candidates)?);
-        let told = self.faulty.swap(true, Ordering::Relaxed);
+        self.faulty.store(true, Ordering::Relaxed);
+        let told = self.told.swap(true, Ordering::Relaxed);
         Some(if told { Ok(member) } else { Err(Miss::Fault(member, fault.to_string())) })
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::facts::{CheckFact, Verdict};
 use super::record::Record;
 use super::verdicts::Effect;
-use super::{Cluster, Shared, clock};
+use super::{Cluster, Shared};
 use crate::endpoint::{Admin, Endpoint, State};
 use crate::health::Standing;
 
@@ -146,10 +146,13 @@ impl<S> Cluster<S> {
     #[must_use]
     pub fn status(&self) -> ClusterStatus {
         let shared = &self.shared;
-        let now = clock::now();
+        let now = shared.now();
         let control = shared.control();
-        let endpoints = control.present.values().map(|record| {
-            let slow_start = control.rules.slow_start;
+        let snapshot = shared.published.load();
+        // Not every endpoint that is new starts slowly: if all are, none does.
+        let ramping = snapshot.ramping();
+        let endpoints = control.present.values().zip(ramping).map(|(record, ramping)| {
+            let slow_start = control.rules.slow_start.filter(|_| ramping);
             let share = slow_start.zip(record.facts.fit_since).map_or(1.0, |(slow_start, fit)| {
                 slow_start.factor(now.saturating_duration_since(fit))
             });
@@ -158,7 +161,6 @@ impl<S> Cluster<S> {
         });
         let endpoints = endpoints.collect();
         drop(control);
-        let snapshot = shared.published.load();
         let history = &snapshot.everyone.history;
         ClusterStatus {
             name: shared.name.to_string(),

@@ -128,7 +128,7 @@ pub(super) fn decide(
     let panic = short.contains(&true);
     let closed = panic && rules.panic == Panic::FailClosed;
     let open = if closed { vec![false; tiers.len()].into_boxed_slice() } else { short };
-    let can_serve = |place: &usize| open[*place] || tiers[*place].level.available > 0;
+    let can_serve = |place: &usize| !closed && (open[*place] || tiers[*place].level.available > 0);
     let able: Vec<usize> = (0..tiers.len()).filter(can_serve).collect();
     let (first, waiting, again) = first(tiers, &able, rules, before, now);
     let serving = first.map(|place| tiers[place].priority);

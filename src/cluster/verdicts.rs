@@ -81,6 +81,7 @@ impl Control {
             return None;
         }
         let rule = self.probes.iter().find(|rule| rule.id == probe)?;
+        let mut returned = false;
         record.change(now, applied, |record, applied| {
             let place = record.facts.checks.iter().position(|check| check.probe == probe);
             let place = place.unwrap_or_else(|| {
@@ -96,10 +97,15 @@ impl Control {
             let takes_out = rule.effect == Effect::TakesOut;
             if takes_out && finding == Finding::Passed && (half_open || ejected && cancels) {
                 record.uneject(now, applied);
+                returned = true;
             }
         });
         let check = record.facts.checks.iter().find(|check| check.probe == probe)?;
-        Some(check.pace())
+        let pace = check.pace();
+        if returned {
+            self.start_interval(now);
+        }
+        Some(pace)
     }
 
     /// Takes in what live traffic says.
@@ -112,18 +118,20 @@ impl Control {
         applied: &mut Applied,
     ) {
         let here = self.known(node.id()).is_some_and(|record| Arc::ptr_eq(&record.node, node));
+        if matches!(evidence, Evidence::TrialPassed | Evidence::TrialFailed) {
+            applied.trials.push(Arc::clone(node));
+        }
         if !here {
-            return node.probation.give_back();
+            return;
         }
         match evidence {
             Evidence::Streak(reason) => self.eject(node.id(), reason, now, random, applied),
-            Evidence::TrialPassed => {
-                node.probation.give_back();
-                if let Some(record) = self.known(node.id()) {
-                    record.change(now, applied, |record, applied| record.uneject(now, applied));
-                }
+            // What has come since counts more: a trial is one of an endpoint that is half open.
+            _ if !self.is_half_open(node.id()) => {}
+            Evidence::TrialPassed => self.take_back(node.id(), now, applied),
+            Evidence::TrialFailed => {
+                self.put_out(node.id(), Reason::TrialFailed, now, random, applied);
             }
-            Evidence::TrialFailed => self.eject_again(node.id(), now, random, applied),
         }
     }
 
@@ -158,8 +166,6 @@ impl Control {
                 busy |= record.facts.outlier.ejections.healthy_interval() > 0;
                 ids.push(id.clone());
                 samples.push(sample);
-            } else {
-                busy = true;
             }
         }
         // As long as nothing fails there is nothing to compare, and the next failure starts again.
@@ -186,7 +192,6 @@ impl Control {
                     record.change(now, applied, |record, _| {
                         record.facts.outlier.verdict = Verdict::HalfOpen { reason };
                         record.facts.outlier.since = now;
-                        record.node.probation.give_back();
                     });
                     applied.events.push(Event::HalfOpen(id));
                 }
@@ -220,22 +225,17 @@ impl Control {
         }
     }
 
-    fn eject_again(
-        &mut self,
-        id: &EndpointId,
-        now: Instant,
-        random: &dyn Fn() -> u64,
-        applied: &mut Applied,
-    ) {
-        let Some(record) = self.known(id) else {
-            return;
-        };
-        match record.facts.outlier.verdict.clone() {
-            Verdict::HalfOpen { .. } => {
-                self.put_out(id, Reason::TrialFailed, now, random, applied);
-            }
-            _ => record.node.probation.give_back(),
+    fn is_half_open(&mut self, id: &EndpointId) -> bool {
+        let verdict = self.known(id).map(|record| &record.facts.outlier.verdict);
+        matches!(verdict, Some(Verdict::HalfOpen { .. }))
+    }
+
+    fn take_back(&mut self, id: &EndpointId, now: Instant, applied: &mut Applied) {
+        if let Some(record) = self.known(id) {
+            record.change(now, applied, |record, applied| record.uneject(now, applied));
         }
+        // The intervals in which it does well shorten its next ejection.
+        self.start_interval(now);
     }
 
     /// Whether the cap leaves room for one more.
@@ -321,7 +321,6 @@ impl Record {
         self.facts.outlier.verdict = Verdict::Fine;
         self.facts.outlier.since = now;
         self.node.absolve();
-        self.node.probation.give_back();
         applied.events.push(Event::Returned(self.endpoint.id().clone()));
     }
 }

@@ -107,7 +107,8 @@ impl Probation {
     /// Takes the place for a request, if it is free.
     pub(crate) fn take(&self) -> bool {
         let (free, taken) = (Self::FREE, Self::TAKEN);
-        self.0.compare_exchange(free, taken, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.is_free()
+            && self.0.compare_exchange(free, taken, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Gives the place back for another request.
@@ -115,7 +116,7 @@ impl Probation {
         self.0.store(Self::FREE, Ordering::Release);
     }
 
-    pub(crate) fn is_free(&self) -> bool {
+    fn is_free(&self) -> bool {
         self.0.load(Ordering::Relaxed) == Self::FREE
     }
 }

@@ -31,6 +31,9 @@ use crate::endpoint::EndpointId;
 /// This is no election among several processes. Each decides by what itself has seen, and two that
 /// see different things use different endpoints at the same time.
 ///
+/// A [slow start](crate::health::SlowStart) means nothing here: there is no second endpoint that could take
+/// the rest. [`preempt_delay`](Self::preempt_delay) does what it is for.
+///
 /// A pick reads nothing but the exclusions. Memory: 4 bytes per endpoint, and some 50 for each of
 /// those that wait for a delay to pass.
 ///
@@ -142,6 +145,11 @@ struct Active {
 }
 
 impl Pick for Active {
+    /// It has no shares: a slow start would have a second endpoint serve beside the one.
+    fn heeds_share(&self) -> bool {
+        true
+    }
+
     fn pick(&self, candidates: &Candidates<'_>) -> Option<usize> {
         let mut order = self.order.iter().map(|index| *index as usize);
         order.find(|index| candidates.allows(*index))

@@ -15,6 +15,11 @@ pub(crate) struct Record {
     pub(crate) described: Described,
     /// Who lists the endpoint and as what, the last to speak last.
     listed: Vec<(Writer, Described)>,
+    /// As the last to speak described it.
+    told: Described,
+    /// The weight that was set by hand: it stays until a source inserts the endpoint anew or
+    /// describes it otherwise, or it becomes another server.
+    by_hand: Option<u16>,
     /// How often it became another server.
     pub(crate) generation: usize,
     pub(crate) counts: Counts,
@@ -52,13 +57,17 @@ impl Model {
         let new = || Record {
             described: described.clone(),
             listed: Vec::new(),
+            told: described.clone(),
+            by_hand: None,
             generation: 0,
             counts: Counts::default(),
         };
         let record = self.records.entry(described.id).or_insert_with(new);
+        let back_as_it_was = !record.is_present() && record.told == *described;
+        let by_hand = record.by_hand.filter(|_| back_as_it_was);
         record.listed.retain(|(listed, _)| *listed != writer);
         record.listed.push((writer, described.clone()));
-        record.describe(described.clone());
+        record.describe(described.clone(), by_hand);
     }
 
     /// Answers whether the writer had listed it.
@@ -72,9 +81,10 @@ impl Model {
         let spoke_last = place + 1 == record.listed.len();
         record.listed.remove(place);
         if let Some((_, described)) = record.listed.last() {
-            // Another address waits until its source speaks again.
-            if spoke_last && described.port == record.described.port {
-                record.describe(described.clone());
+            if spoke_last {
+                let (described, by_hand) = (described.clone(), record.by_hand);
+                let moved = described.port != record.described.port;
+                record.describe(described, by_hand.filter(|_| !moved));
             }
         }
         true
@@ -142,7 +152,10 @@ impl Model {
     /// Answers whether there is such an endpoint.
     pub(crate) fn set_weight(&mut self, id: usize, weight: u16) -> bool {
         match self.records.get_mut(&id).filter(|record| record.is_present()) {
-            Some(record) => record.described.weight = weight,
+            Some(record) => {
+                record.described.weight = weight;
+                record.by_hand = Some(weight);
+            }
             None => return false,
         }
         true
@@ -206,19 +219,21 @@ impl Model {
 }
 
 impl Record {
-    /// Whether the writer has said this before and it changes nothing: what others have said since
-    /// stays. But if nobody lists the present address any more, the last to speak is heard again.
+    /// Whether the writer has said this before: what others have said since stays.
     fn is_stale_news(&self, writer: Writer, described: &Described) -> bool {
-        let said = (writer, described.clone());
-        let orphaned = self.listed.iter().all(|(_, other)| other.port != self.described.port);
-        self.listed.contains(&said) && !(orphaned && self.listed.last() == Some(&said))
+        self.listed.contains(&(writer, described.clone()))
     }
 
-    fn describe(&mut self, described: Described) {
+    fn describe(&mut self, described: Described, by_hand: Option<u16>) {
         if self.described.port != described.port {
             self.generation += 1;
             self.counts = Counts::default();
         }
+        self.told = described.clone();
         self.described = described;
+        self.by_hand = by_hand;
+        if let Some(weight) = by_hand {
+            self.described.weight = weight;
+        }
     }
 }

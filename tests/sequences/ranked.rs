@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use whippletree::cluster::Failback;
 use whippletree::policy::Ranked;
 use whippletree::{Cluster, Context, Endpoint, EndpointId};
 
@@ -145,7 +146,8 @@ fn other_changes_move_nobody() {
 #[test]
 fn ranks_order_within_a_priority() {
     let tier = |text| endpoint(text).with_priority(1);
-    let cluster = Cluster::builder().policy(Ranked::new().no_preempt()).connect(|_| ());
+    let builder = Cluster::builder().policy(Ranked::new().no_preempt());
+    let cluster = builder.failback(Failback::Immediate).connect(|_| ());
     cluster.replace([endpoint("a1"), tier("b200"), tier("c254")]).unwrap();
     assert_eq!(serving(&cluster, ""), "a");
     assert_eq!(serving(&cluster, "a"), "c");

@@ -8,6 +8,7 @@ use http::StatusCode;
 use http_body_util::BodyExt;
 use tokio::time::Duration;
 use tower::{Service, ServiceExt, service_fn};
+use whippletree::cluster::EndpointStatus;
 use whippletree::load::{Completion, Cost, PeakEwma};
 use whippletree::{Balance, Cluster};
 
@@ -23,7 +24,7 @@ fn poll_times(future: Pin<&mut (impl Future + ?Sized)>, times: usize) -> bool {
 
 /// Drops what `start` makes after every number of polls until it completes; `check` sees the
 /// number of polls and whether it completed.
-fn sweep<F: Future>(start: impl Fn() -> F, check: impl Fn(usize, bool)) -> usize {
+fn sweep<F: Future>(start: impl Fn() -> F, mut check: impl FnMut(usize, bool)) -> usize {
     for polls in 0..1_000 {
         let mut future = Box::pin(start());
         let done = poll_times(future.as_mut(), polls);
@@ -34,6 +35,11 @@ fn sweep<F: Future>(start: impl Fn() -> F, check: impl Fn(usize, bool)) -> usize
         }
     }
     panic!("it never completes");
+}
+
+/// The requests that ended with an outcome.
+fn said(status: &EndpointStatus) -> u64 {
+    status.successes + status.failures + status.ignored
 }
 
 /// One exchange from readiness to the end of the body.
@@ -59,15 +65,23 @@ fn request_dropped_at_any_poll_is_no_longer_in_flight() {
                 let builder = Balance::builder().completion(completion).cost(cost);
                 let balance = balance(builder, &script);
                 let cluster = balance.cluster().clone();
+                let mut before = cluster.status().endpoints.remove(0);
                 let polls = sweep(
                     || exchange(balance.clone()),
                     |polls, done| {
-                        let status = &cluster.status().endpoints[0];
+                        let status = cluster.status().endpoints.remove(0);
                         assert_eq!(status.in_flight, 0, "{script:?}, {polls} polls");
-                        let said = status.successes + status.failures + status.ignored;
-                        assert_eq!(said + status.cancelled, status.requests);
-                        // What completed did not count as cancelled.
-                        assert!(!done || said > 0, "{script:?}, {status:?}");
+                        assert_eq!(said(&status) + status.cancelled, status.requests);
+                        let new =
+                            |count: fn(&EndpointStatus) -> u64| count(&status) - count(&before);
+                        let (requests, told) = (new(|status| status.requests), new(said));
+                        let cancelled = new(|status| status.cancelled);
+                        // The first poll calls: one request each time but for none. It ends with
+                        // one outcome or as cancelled, and what completed is not cancelled.
+                        assert_eq!(requests, u64::from(polls > 0), "{script:?}, {polls} polls");
+                        assert_eq!(told + cancelled, requests, "{script:?}, {polls} polls");
+                        assert!(!done || (told, cancelled) == (1, 0), "{script:?}, {status:?}");
+                        before = status;
                     },
                 );
                 // Every stage was met: readiness and response at the least.

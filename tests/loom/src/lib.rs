@@ -8,10 +8,14 @@
 //! `src/sync.rs`. Each model has a twin with the bug that it is there to catch, which must fail.
 #![cfg(all(test, whippletree_loom))]
 
+use std::time::{Duration, Instant};
+
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 
+use whippletree::health::Failure;
+use whippletree::health::outlier::Outlier;
 use whippletree::{Cluster, Context, Endpoint, Outcome, Weight};
 
 fn endpoint(address: &str) -> Endpoint {
@@ -130,5 +134,75 @@ fn two_writers_lose_neither_change() {
         let status = cluster.status();
         assert_eq!(status.endpoints.len(), 2);
         assert_eq!(status.endpoints[0].endpoint.weight(), Weight::from(5));
+    });
+}
+
+#[test]
+fn ejected_endpoint_gets_one_request_on_trial() {
+    loom::model(|| {
+        let cluster = half_open();
+        let other = cluster.clone();
+        let on_trial = |cluster: &Cluster<()>| {
+            let lease = cluster.pick(&Context::new()).unwrap();
+            (lease.id().as_str() == "a:1").then_some(lease)
+        };
+        let picker = thread::spawn(move || on_trial(&other));
+        let mine = on_trial(&cluster);
+        let theirs = picker.join().unwrap();
+        assert!(mine.is_none() || theirs.is_none(), "two requests on trial");
+        let mut trial = mine.or(theirs).expect("one of them makes the trial");
+        trial.report(Outcome::Success);
+        drop(trial);
+        assert!(cluster.status().endpoints[0].reason().is_none());
+    });
+}
+
+/// A trial that ends while another thread picks: its place goes to nobody or to that one.
+#[test]
+fn failed_trial_lets_no_second_one_through_once_it_is_judged() {
+    loom::model(|| {
+        let cluster = half_open();
+        let mut trial = cluster.pick(&Context::new()).unwrap();
+        assert_eq!(trial.id().as_str(), "a:1");
+        let other = cluster.clone();
+        let picker = thread::spawn(move || drop(other.pick(&Context::new()).unwrap()));
+        trial.report(Outcome::Failure(Failure::Other));
+        drop(trial);
+        assert_eq!(cluster.pick(&Context::new()).unwrap().id().as_str(), "b:1");
+        picker.join().unwrap();
+        assert_eq!(in_flight(&cluster), 0);
+        assert_eq!(cluster.status().endpoints[0].ejections, 2);
+    });
+}
+
+/// Two endpoints, of which the first was ejected and waits for its trial.
+fn half_open() -> Cluster<()> {
+    let outlier = Outlier::new().consecutive_failures(1);
+    let cluster = Cluster::builder().seed(7).outlier(outlier).connect(|_| ());
+    cluster.replace(["a:1", "b:1"].map(endpoint)).unwrap();
+    let first = Context::new().with_exclude(endpoint("b:1").id().clone());
+    cluster.pick(&first).unwrap().report(Outcome::Failure(Failure::Other));
+    cluster.work_at(Instant::now() + Duration::from_secs(6));
+    assert_eq!(cluster.status().endpoints[0].ejections, 1);
+    cluster
+}
+
+#[test]
+#[should_panic(expected = "two requests on trial")]
+fn twin_a_slot_that_is_looked_at_and_then_taken_is_taken_twice() {
+    loom::model(|| {
+        let slot = Arc::new(AtomicU64::new(0));
+        let take = |slot: &AtomicU64| {
+            let free = slot.load(Ordering::Acquire) == 0;
+            if free {
+                slot.store(1, Ordering::Release);
+            }
+            free
+        };
+        let other = slot.clone();
+        let picker = thread::spawn(move || take(&other));
+        let mine = take(&slot);
+        let theirs = picker.join().unwrap();
+        assert!(!(mine && theirs), "two requests on trial");
     });
 }
