@@ -33,7 +33,7 @@ use crate::error::{self, Error};
 ///     }
 ///
 ///     fn error(&self, error: &(dyn Error + 'static)) -> Outcome {
-///         let mut causes = std::iter::successors(Some(error), |error| error.source());
+///         let mut causes = std::iter::successors(Some(error), |&error| error.source());
 ///         let ours = causes.any(|cause| {
 ///             cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_user)
 ///         });
@@ -253,6 +253,47 @@ mod tests {
             }
         }
         assert_eq!(of(Own), Outcome::Failure(Failure::Other));
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn panic_of_a_classifier_is_ignored_and_told_once() {
+        struct Panics;
+        impl Classify for Panics {
+            fn head(&self, _: StatusCode, _: &HeaderMap) -> Outcome {
+                panic!("planted")
+            }
+
+            fn trailers(&self, _: &HeaderMap) -> Option<Outcome> {
+                panic!("planted")
+            }
+        }
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let classifier = Classifier::new(Panics);
+            let nothing = HeaderMap::new();
+            for _ in 0..3 {
+                assert_eq!(classifier.head(StatusCode::OK, &nothing), Outcome::Ignored);
+                assert_eq!(classifier.trailers(&nothing), Some(Outcome::Ignored));
+            }
+        });
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(log.matches("classifier panicked: planted").count(), 1, "{log}");
     }
 
     #[test]
