@@ -20,7 +20,7 @@ use whippletree::load::{Completion, Cost, PeakEwma};
 use whippletree::{Balance, BoxError};
 
 use crate::support::server::{Server, ServerBody, dead};
-use crate::support::{client, get, send, soon, status};
+use crate::support::{StrictReady, client, get, send, soon, status};
 
 const FAILED: [u64; 3] = [0, 1, 0];
 const IGNORED: [u64; 3] = [0, 0, 1];
@@ -68,7 +68,7 @@ async fn refused_connection_is_told_from_a_timeout() {
     let silent = Server::with("silent", |_| std::future::pending()).await;
     let builder = Balance::builder().classify(read.clone()).endpoint(silent.endpoint());
     let client = Timeout::new(client(), Duration::from_millis(50));
-    let balance = builder.shared(client).unwrap();
+    let balance = builder.shared(StrictReady::new(client)).unwrap();
     let error = soon(balance.clone().oneshot(get("/"))).await.unwrap_err();
     assert!(error.is_service() && error.is_timeout());
     assert_eq!(read.last(), Outcome::Failure(Failure::Timeout));
@@ -101,7 +101,7 @@ async fn broken_request_body_can_be_told_to_be_the_callers_own() {
     let builder = || Balance::builder().endpoint(server.endpoint());
     for (builder, expected) in [(builder(), FAILED), (builder().classify(Hyper), IGNORED)] {
         let client = Client::builder(TokioExecutor::new()).build_http::<ServerBody>();
-        let balance = builder.shared(client).unwrap();
+        let balance = builder.shared(StrictReady::new(client)).unwrap();
         let frames = [Ok(Frame::data(Bytes::from_static(b"half"))), Err(BoxError::from("gone"))];
         let body = StreamBody::new(stream::iter(frames)).boxed_unsync();
         let request = Request::post("/").body(body).unwrap();
@@ -122,13 +122,13 @@ where
     let answer = Arc::new(answer);
     let balance = builder.endpoints(["a:1"]).unwrap().connect(move |_| {
         let answer = Arc::clone(&answer);
-        service_fn(move |_: Request<()>| {
+        StrictReady::new(service_fn(move |_: Request<()>| {
             let response = answer();
             async move {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 Ok::<_, BoxError>(response)
             }
-        })
+        }))
     });
     let mut balance = balance.unwrap();
     let response = balance.ready().await.unwrap().call(Request::new(())).await.unwrap();
