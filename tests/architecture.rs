@@ -150,7 +150,10 @@ fn leaves(tree: &str, supers: usize, tell: &mut dyn FnMut(usize, &str)) {
     }
     let Some(group) = tree.strip_prefix('{') else {
         let name = tree.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
-        return if name.is_empty() { () } else { tell(supers, name) };
+        if !name.is_empty() {
+            tell(supers, name);
+        }
+        return;
     };
     let (mut depth, mut begin) = (0, 0);
     for (at, c) in group.char_indices() {

@@ -14,13 +14,16 @@
 //! assert_eq!(Outcome::from(StatusCode::BAD_GATEWAY), Outcome::Failure(Failure::Gateway));
 //! ```
 
+mod classifier;
 mod classify;
+mod grpc;
 mod retry_after;
 
 use http::StatusCode;
 
-pub(crate) use self::classify::Classifier;
-pub use self::classify::{Classify, GrpcOutcomes, HttpOutcomes};
+pub(crate) use self::classifier::Classifier;
+pub use self::classify::{Classify, HttpOutcomes};
+pub use self::grpc::GrpcOutcomes;
 pub(crate) use self::retry_after::retry_after;
 
 /// What one request learnt of the endpoint that served it.
