@@ -9,10 +9,10 @@ use crate::error;
 
 /// Reads from responses and errors what they say of the endpoint.
 ///
-/// [`HttpOutcomes`] is the default, [`GrpcOutcomes`] reads gRPC's status. Write one of your own
-/// where the endpoint says it otherwise, and give it to
-/// [`Balance::classify`](crate::Balance::classify). It runs on the path of every request: it should
-/// be quick. A panic in it harms its verdict alone, which is then [`Outcome::Ignored`].
+/// [`HttpOutcomes`] is the default, [`GrpcOutcomes`](super::GrpcOutcomes) reads gRPC's status.
+/// Write one of your own where the endpoint says it otherwise, and give it to
+/// [`Balance::classify`](crate::balance::Balance::classify). It runs on the path of every request:
+/// it should be quick. A panic in it harms its verdict alone, which is then [`Outcome::Ignored`].
 ///
 /// A mistake of the caller should not count against the endpoint. One that looks like any other
 /// error is a request body that fails while it is sent. Whoever knows the client can tell:

@@ -14,8 +14,8 @@ use super::{Classify, Failure, Outcome};
 ///
 /// These failures are the ones that linkerd2-proxy counts; `RESOURCE_EXHAUSTED` is a caller's
 /// quota as often as the endpoint's distress. HTTP statuses other than 200, as a proxy on the way
-/// answers them, and errors are read as by [`HttpOutcomes`]. A response that ends without a status
-/// is a success.
+/// answers them, and errors are read as by [`HttpOutcomes`](super::HttpOutcomes). A response that
+/// ends without a status is a success.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GrpcOutcomes;
 
