@@ -12,10 +12,11 @@ use super::{Classify, Failure, Outcome};
 /// | `UNKNOWN`, `INTERNAL`, `DATA_LOSS`, or none that gRPC knows | [`Failure::Server`] |
 /// | all others, `RESOURCE_EXHAUSTED` and `CANCELLED` among them | ignored |
 ///
-/// These failures are the ones that linkerd2-proxy counts; `RESOURCE_EXHAUSTED` is a caller's
-/// quota as often as the endpoint's distress. HTTP statuses other than 200, as a proxy on the way
-/// answers them, and errors are read as by [`HttpOutcomes`](super::HttpOutcomes). A response that
-/// ends without a status is a success.
+/// These failures are the ones that linkerd2-proxy counts (`linkerd/app/core/src/classify.rs`); the
+/// others are successes there. `RESOURCE_EXHAUSTED` is a caller's quota as often as the endpoint's
+/// distress. HTTP statuses other than 200, as a proxy on the way answers them, and errors are read
+/// as by [`HttpOutcomes`](super::HttpOutcomes). A response that ends without a status is a success,
+/// there and here.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GrpcOutcomes;
 
