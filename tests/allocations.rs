@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use tower::Service;
+use whippletree::health::HttpOutcomes;
 use whippletree::load::{Cost, PeakEwma};
 use whippletree::policy::{self, P2c, Policy};
 use whippletree::{Balance, Cluster, Context, Endpoint, Outcome};
@@ -117,10 +118,12 @@ impl Service<Request<()>> for Instant {
 
 #[test]
 fn a_balanced_call_allocates_nothing_of_its_own() {
-    for cost in [Cost::InFlight, Cost::PeakEwma(PeakEwma::new())] {
+    let costs = [Cost::InFlight, Cost::PeakEwma(PeakEwma::new())];
+    for (cost, classified) in costs.into_iter().flat_map(|cost| [(cost, false), (cost, true)]) {
         let cluster = Cluster::builder().cost(cost).connect(|_| Instant);
         cluster.replace(endpoints(10, |_| 1)).unwrap();
-        let mut balance = Balance::new(cluster);
+        let balance = Balance::new(cluster);
+        let mut balance = if classified { balance.classify(HttpOutcomes) } else { balance };
         let task = &mut TaskContext::from_waker(Waker::noop());
         let counted = allocations(|| {
             assert!(balance.poll_ready(task).is_ready());
@@ -133,7 +136,7 @@ fn a_balanced_call_allocates_nothing_of_its_own() {
                 frame.unwrap();
             }
         });
-        assert_eq!(counted, 0, "{cost:?}");
+        assert_eq!(counted, 0, "{cost:?}, {classified}");
         assert_eq!(balance.cluster().status().endpoints[0].in_flight, 0);
     }
 }

@@ -10,6 +10,7 @@ use whippletree::cluster::{self, ClusterStatus, EndpointStatus, LeaseGuard, Sour
 use whippletree::discover::{Change, Update};
 use whippletree::endpoint::{Address, Labels, Locality, Subset};
 use whippletree::event::{Event, Events};
+use whippletree::health::{Classify, GrpcOutcomes, HttpOutcomes};
 use whippletree::load::{Completion, Cost, PeakEwma};
 use whippletree::policy::{
     self, Build, Candidates, LeastRequest, P2c, Pick, Policy, Random, Ranked, RoundRobin,
@@ -83,7 +84,10 @@ fn public_types_are_send_sync_and_unpin() {
     everything::<RoundRobin>();
     everything::<LeastRequest>();
     everything::<Update>();
+    everything::<HttpOutcomes>();
+    everything::<GrpcOutcomes>();
     send_sync::<dyn Policy>();
+    send_sync::<dyn Classify>();
     send_sync::<dyn Pick>();
     send_sync::<Candidates<'_>>();
     send_sync::<Build<'_>>();

@@ -119,7 +119,7 @@ impl Builder {
     }
 
     /// Sets how long `poll_ready` waits for an available endpoint. Default 5 s; zero does not
-    /// wait.
+    /// wait, nor does it without [timers](super#what-it-does-with-a-request).
     #[must_use]
     pub fn fail_fast(mut self, time: Duration) -> Self {
         self.fail_fast = time;

@@ -52,6 +52,11 @@
 //! *say so*: `call` then fails with [`Error::is_no_endpoint`](crate::Error::is_no_endpoint). Tower
 //! lets callers discard a service whose `poll_ready` failed, and this one recovers.
 //!
+//! The wait takes a timer of tokio. Without one `poll_ready` does not wait, as if `fail_fast` were
+//! zero: outside a tokio runtime, and in one whose builder did not `enable_time`. In the latter the
+//! panic hook sees tokio's panic each time, for there is no other way to ask; with `panic = "abort"`
+//! the process ends there. None of this matters while an endpoint is available.
+//!
 //! # What it learns from a response
 //!
 //! Statuses count as [`Outcome`](crate::Outcome) says: 5xx and errors are failures, 4xx say
@@ -163,7 +168,7 @@ impl<S> Balance<S, Plain> {
 
 impl<S, E> Balance<S, E> {
     /// Sets how long `poll_ready` waits for an available endpoint. Default 5 s; zero does not
-    /// wait.
+    /// wait, nor does it without [timers](self#what-it-does-with-a-request).
     #[must_use]
     pub fn fail_fast(mut self, time: Duration) -> Self {
         self.fail_fast = time;

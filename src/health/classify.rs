@@ -1,20 +1,18 @@
 use std::error::Error as StdError;
 use std::io::{self, ErrorKind};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 
 use super::{Failure, Outcome};
-use crate::error::{self, Error};
+use crate::error;
 
 /// Reads from responses and errors what they say of the endpoint.
 ///
-/// [`HttpOutcomes`] is the default, [`GrpcOutcomes`] reads gRPC's status. Write one of your own
-/// where the endpoint says it otherwise, and give it to
-/// [`Balance::classify`](crate::Balance::classify). It runs on the path of every request: it should
-/// be quick. A panic in it harms its verdict alone, which is then [`Outcome::Ignored`].
+/// [`HttpOutcomes`] is the default, [`GrpcOutcomes`](super::GrpcOutcomes) reads gRPC's status.
+/// Write one of your own where the endpoint says it otherwise, and give it to
+/// [`Balance::classify`](crate::balance::Balance::classify). It runs on the path of every request:
+/// it should be quick. A panic in it harms its verdict alone, which is then [`Outcome::Ignored`].
 ///
 /// A mistake of the caller should not count against the endpoint. One that looks like any other
 /// error is a request body that fails while it is sent. Whoever knows the client can tell:
@@ -33,7 +31,7 @@ use crate::error::{self, Error};
 ///     }
 ///
 ///     fn error(&self, error: &(dyn Error + 'static)) -> Outcome {
-///         let mut causes = std::iter::successors(Some(error), |error| error.source());
+///         let mut causes = std::iter::successors(Some(error), |&error| error.source());
 ///         let ours = causes.any(|cause| {
 ///             cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_user)
 ///         });
@@ -130,91 +128,10 @@ fn is_connect(kind: ErrorKind) -> bool {
     )
 }
 
-/// By `grpc-status`, in the trailers or, where there is no message, in the head.
-///
-/// | status | is |
-/// |---|---|
-/// | `OK` | a success |
-/// | `UNAVAILABLE` | [`Failure::Gateway`] |
-/// | `DEADLINE_EXCEEDED` | [`Failure::Timeout`] |
-/// | `UNKNOWN`, `INTERNAL`, `DATA_LOSS`, or none that gRPC knows | [`Failure::Server`] |
-/// | all others, `RESOURCE_EXHAUSTED` and `CANCELLED` among them | ignored |
-///
-/// These failures are the ones that linkerd2-proxy counts; `RESOURCE_EXHAUSTED` is a caller's
-/// quota as often as the endpoint's distress. HTTP statuses other than 200, as a proxy on the way
-/// answers them, and errors are read as by [`HttpOutcomes`]. A response that ends without a status
-/// is a success.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct GrpcOutcomes;
-
-impl Classify for GrpcOutcomes {
-    fn head(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
-        if status != StatusCode::OK {
-            return status.into();
-        }
-        headers.get(GRPC_STATUS).map_or(Outcome::Success, grpc)
-    }
-
-    fn trailers(&self, trailers: &HeaderMap) -> Option<Outcome> {
-        trailers.get(GRPC_STATUS).map(grpc)
-    }
-}
-
-const GRPC_STATUS: &str = "grpc-status";
-
-/// Numbers of gRPC's `statuscodes.md`; a status that is none of them is UNKNOWN there.
-fn grpc(status: &HeaderValue) -> Outcome {
-    let code: Option<u8> = status.to_str().ok().and_then(|text| text.parse().ok());
-    match code {
-        Some(0) => Outcome::Success,
-        Some(4) => Outcome::Failure(Failure::Timeout),
-        Some(14) => Outcome::Failure(Failure::Gateway),
-        Some(1 | 3 | 5..=12 | 16) => Outcome::Ignored,
-        _ => Outcome::Failure(Failure::Server),
-    }
-}
-
-/// A user's [`Classify`] whose panics stay within.
-pub(crate) struct Classifier {
-    classify: Box<dyn Classify>,
-    /// Whether a panic was logged already: one bad line of code should not fill the log.
-    told: AtomicBool,
-}
-
-impl Classifier {
-    pub(crate) fn new(classify: impl Classify) -> Self {
-        Self { classify: Box::new(classify), told: AtomicBool::new(false) }
-    }
-
-    pub(crate) fn head(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
-        self.contain(|classify| classify.head(status, headers)).unwrap_or(Outcome::Ignored)
-    }
-
-    pub(crate) fn trailers(&self, trailers: &HeaderMap) -> Option<Outcome> {
-        self.contain(|classify| classify.trailers(trailers)).unwrap_or(Some(Outcome::Ignored))
-    }
-
-    pub(crate) fn error(&self, error: &(dyn StdError + 'static)) -> Outcome {
-        self.contain(|classify| classify.error(error)).unwrap_or(Outcome::Ignored)
-    }
-
-    fn contain<T>(&self, work: impl FnOnce(&dyn Classify) -> T) -> Option<T> {
-        let result = catch_unwind(AssertUnwindSafe(|| work(&*self.classify)));
-        result.map_err(|panic| self.tell(&*panic)).ok()
-    }
-
-    #[cold]
-    fn tell(&self, panic: &(dyn std::any::Any + Send)) {
-        if !self.told.swap(true, Ordering::Relaxed) {
-            let error = Error::panicked("classifier", panic);
-            tracing::error!(target: "whippletree", "{error}; told once, its verdict is ignored");
-        }
-    }
-}
-
 #[cfg(all(test, not(whippletree_loom)))]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     fn of(error: impl Into<crate::error::BoxError>) -> Outcome {
         HttpOutcomes.error(&*error.into())
@@ -253,21 +170,5 @@ mod tests {
             }
         }
         assert_eq!(of(Own), Outcome::Failure(Failure::Other));
-    }
-
-    #[test]
-    fn grpc_statuses_are_told_by_their_numbers() {
-        let told = |code: &str| grpc(&HeaderValue::from_str(code).unwrap());
-        let outcomes: String = (0..18)
-            .map(|code| match told(&code.to_string()) {
-                Outcome::Success => 's',
-                Outcome::Ignored => 'i',
-                Outcome::Failure(Failure::Timeout) => 't',
-                Outcome::Failure(Failure::Gateway) => 'g',
-                Outcome::Failure(_) => 'f',
-            })
-            .collect();
-        assert_eq!(outcomes, "sifitiiiiiiiifgfif");
-        assert_eq!(told("junk"), Outcome::Failure(Failure::Server));
     }
 }

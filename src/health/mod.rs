@@ -14,18 +14,21 @@
 //! assert_eq!(Outcome::from(StatusCode::BAD_GATEWAY), Outcome::Failure(Failure::Gateway));
 //! ```
 
+mod classifier;
 mod classify;
 mod counter;
+mod grpc;
 pub mod outlier;
 mod retry_after;
 mod slow_start;
 
 use http::StatusCode;
 
-pub(crate) use self::classify::Classifier;
-pub use self::classify::{Classify, GrpcOutcomes, HttpOutcomes};
+pub(crate) use self::classifier::Classifier;
+pub use self::classify::{Classify, HttpOutcomes};
 pub(crate) use self::counter::{Counter, Standing, Turn};
 pub use self::counter::{Initial, Thresholds};
+pub use self::grpc::GrpcOutcomes;
 pub(crate) use self::retry_after::retry_after;
 pub use self::slow_start::SlowStart;
 

@@ -62,8 +62,9 @@ mod tests {
     use super::*;
 
     fn check(date: Option<&str>, after: &str, expected: u64) {
-        let mut headers = HeaderMap::from_iter([(header::RETRY_AFTER, after.parse().unwrap())]);
-        headers.extend(date.map(|date| (header::DATE, date.parse().unwrap())));
+        let value = |text: &str| text.parse().expect("a header's value");
+        let mut headers = HeaderMap::from_iter([(header::RETRY_AFTER, value(after))]);
+        headers.extend(date.map(|date| (header::DATE, value(date))));
         assert_eq!(retry_after(&headers), Duration::from_secs(expected), "{after}");
     }
 

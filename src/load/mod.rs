@@ -216,6 +216,20 @@ impl Load {
     }
 
     /// Whether a timed request has no response head yet.
+    ///
+    /// Two words, so there are moments at which they do not fit together; none of them does harm.
+    ///
+    /// - A request ends by leaving `answered`, then `in_flight`. Who reads between these two sees a
+    ///   debt that is none. A cost then takes the time since the last answer for silence: the
+    ///   endpoint looks dearer to that one pick. A request that begins then does not renew the
+    ///   stamp, so that its own wait seems to have begun with the last answer, until the endpoint
+    ///   answers again or has nothing in flight. It looks dearer meanwhile, never cheaper.
+    /// - A debt that is there is missed only if a request begins and is answered between the two
+    ///   reads. That answer has just renewed the stamp: the silence is 0 either way. (Who sees a
+    ///   request gone from `in_flight` sees it gone from `answered` too, by the release of `end`.)
+    ///
+    /// A single count, up with every timed request and down with its answer, would have no such
+    /// moment and would cost every pick a second locked addition.
     fn owes_an_answer(&self) -> bool {
         u64::from(self.in_flight()) > self.answered.load(Ordering::Relaxed)
     }

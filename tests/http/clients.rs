@@ -13,14 +13,14 @@ use whippletree::{Balance, Endpoint, Error};
 
 use crate::id;
 use crate::support::server::{Server, dead, full};
-use crate::support::{self, HttpClient, soon, status, text};
+use crate::support::{self, StrictReady, soon, status, text};
 
 #[tokio::test]
 async fn tonic_channels_are_balanced_until_their_trailers() {
     let servers = [grpc("a").await, grpc("b").await];
     let builder = Balance::builder().policy(RoundRobin::new());
     let builder = builder.endpoints(servers.each_ref().map(Server::endpoint));
-    let balance = builder.unwrap().connect(channel).unwrap();
+    let balance = builder.unwrap().connect(|at| StrictReady::new(channel(at))).unwrap();
     let mut served = BTreeSet::new();
     for _ in 0..6 {
         let request = Request::post("/demo.Greeter/Greet").body(tonic::body::Body::empty());
@@ -68,7 +68,7 @@ async fn reqwest_is_shared() {
     });
     let builder = Balance::builder().policy(RoundRobin::new());
     let builder = builder.endpoints([a.endpoint(), b.endpoint()]).unwrap();
-    let balance = builder.shared(adapter).unwrap();
+    let balance = builder.shared(StrictReady::new(adapter)).unwrap();
     let mut served = BTreeSet::new();
     for _ in 0..4 {
         let request = Request::get("http://greeter/").body(reqwest::Body::default());
@@ -92,7 +92,7 @@ async fn axum_falls_back_to_the_balance() {
     let backend = Server::mirror("backend").await;
     let client = Client::builder(TokioExecutor::new()).build_http::<axum::body::Body>();
     let builder = Balance::builder().fail_fast(Duration::ZERO);
-    let balance = builder.endpoint(backend.endpoint()).shared(client).unwrap();
+    let balance = builder.endpoint(backend.endpoint()).shared(StrictReady::new(client)).unwrap();
     let cluster = balance.cluster().clone();
     let explain = |error: Error| async move { (StatusCode::BAD_GATEWAY, error.to_string()) };
     let router = axum::Router::new()
@@ -102,9 +102,9 @@ async fn axum_falls_back_to_the_balance() {
     let gateway = listener.local_addr().unwrap();
     let server = tokio::spawn(async move { axum::serve(listener, router).await });
 
-    let client: HttpClient = support::client();
+    let client = support::client();
     let fetch = |path: &str| {
-        let response = client.get(format!("http://{gateway}{path}").parse().unwrap());
+        let response = client.inner().get(format!("http://{gateway}{path}").parse().unwrap());
         async move {
             let response = soon(response).await.unwrap();
             (response.status(), text(response.into_body()).await)

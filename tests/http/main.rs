@@ -5,6 +5,7 @@
 mod body;
 mod clients;
 mod membership;
+mod outcomes;
 mod readiness;
 mod steering;
 #[path = "../support/mod.rs"]

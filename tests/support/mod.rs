@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "every test file uses its part of this")]
 
+#[path = "../strict/ready.rs"]
+pub(crate) mod ready;
 pub(crate) mod server;
 
 use std::future::Future;
@@ -17,10 +19,13 @@ use whippletree::balance::{Addressed, Body};
 use whippletree::cluster::EndpointStatus;
 use whippletree::{Balance, Cluster, Error};
 
+pub(crate) use self::ready::StrictReady;
+
 /// How long anything may take that should happen at once. Only a failing test waits for so long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(crate) type HttpClient = Client<HttpConnector, Empty<Bytes>>;
+/// A client that panics where the balance breaks tower's contract.
+pub(crate) type HttpClient = StrictReady<Client<HttpConnector, Empty<Bytes>>>;
 pub(crate) type HttpBalance = Balance<Addressed<HttpClient>>;
 pub(crate) type HttpResponse = Response<Body<hyper::body::Incoming>>;
 
@@ -35,7 +40,7 @@ pub(crate) fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
 }
 
 pub(crate) fn client() -> HttpClient {
-    Client::builder(TokioExecutor::new()).build_http()
+    StrictReady::new(Client::builder(TokioExecutor::new()).build_http())
 }
 
 pub(crate) fn get(path: &str) -> Request<Empty<Bytes>> {

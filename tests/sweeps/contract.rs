@@ -256,6 +256,40 @@ async fn without_endpoints_call_says_so_after_fail_fast() {
     assert!(error.is_no_endpoint() && begin.elapsed() == Duration::ZERO);
 }
 
+#[test]
+fn without_timers_readiness_does_not_wait() {
+    let cluster = empty(&Script::default());
+    let mut balance = Balance::new(cluster.clone());
+    let mut check = || {
+        let service = balance.ready().now_or_never().expect("it does not wait").unwrap();
+        let error = service.call(request()).now_or_never().unwrap().unwrap_err();
+        assert!(error.is_no_endpoint());
+    };
+    // Outside any runtime, in one without timers, and outside again.
+    check();
+    let timeless = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    timeless.block_on(async { check() });
+    check();
+    cluster.insert(endpoint(0)).unwrap();
+    assert!(
+        balance.ready().now_or_never().unwrap().unwrap().call(request()).now_or_never().is_some()
+    );
+}
+
+#[tokio::test]
+async fn wait_that_has_begun_goes_on_outside_the_runtime() {
+    let cluster = empty(&Script::default());
+    let mut balance = Balance::new(cluster.clone());
+    assert!(balance.ready().now_or_never().is_none());
+    let waiting = std::thread::spawn(move || {
+        assert!(balance.ready().now_or_never().is_none());
+        balance
+    });
+    let mut balance = waiting.join().unwrap();
+    cluster.insert(endpoint(0)).unwrap();
+    assert!(balance.ready().now_or_never().is_some());
+}
+
 #[tokio::test(start_paused = true)]
 async fn wait_without_end_is_possible() {
     let cluster = empty(&Script::default());
