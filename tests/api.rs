@@ -7,7 +7,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use whippletree::balance::{self, Addressed, Http, Plain, ResponseFuture, ServedBy};
 use whippletree::cluster::{self, ClusterStatus, EndpointStatus, LeaseGuard, Source};
-use whippletree::discover::{Change, Update};
+use whippletree::discover::{self, Change, Update};
 use whippletree::endpoint::{Address, Labels, Locality, Subset};
 use whippletree::event::{Event, Events};
 use whippletree::load::{Completion, Cost, PeakEwma};
@@ -82,6 +82,7 @@ fn public_types_are_send_sync_and_unpin() {
     everything::<RoundRobin>();
     everything::<LeastRequest>();
     everything::<Update>();
+    everything::<discover::Options>();
     send_sync::<dyn Policy>();
     send_sync::<dyn Pick>();
     send_sync::<Candidates<'_>>();

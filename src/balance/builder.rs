@@ -7,7 +7,7 @@ use futures_core::Stream;
 
 use super::{Addressed, Balance, FAIL_FAST, Http};
 use crate::cluster::{self, Cluster};
-use crate::discover::Update;
+use crate::discover::{Options, Update};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::load::{Completion, Cost};
@@ -26,7 +26,7 @@ pub struct Builder {
 /// A named source, started anew for every balance that the builder makes.
 #[derive(Clone)]
 struct Discovery {
-    name: Arc<str>,
+    options: Options,
     start: Arc<dyn Fn() -> BoxStream + Send + Sync>,
 }
 
@@ -78,14 +78,14 @@ impl Builder {
     #[must_use]
     pub fn discover<T>(
         mut self,
-        name: impl Into<Arc<str>>,
+        options: impl Into<Options>,
         start: impl Fn() -> T + Send + Sync + 'static,
     ) -> Self
     where
         T: Stream<Item: Into<Update>> + Send + 'static,
     {
         let start = move || -> BoxStream { Box::pin(Updates { stream: Box::pin(start()) }) };
-        self.sources.push(Discovery { name: name.into(), start: Arc::new(start) });
+        self.sources.push(Discovery { options: options.into(), start: Arc::new(start) });
         self
     }
 
@@ -184,8 +184,8 @@ fn start<S: Send + Sync + 'static>(
     discovery: Discovery,
 ) -> Result<(), Error> {
     let runtime = tokio::runtime::Handle::try_current()
-        .map_err(|_| Error::config("discover", &discovery.name, "needs a tokio runtime"))?;
-    runtime.spawn(cluster.follow(discovery.name, (discovery.start)()));
+        .map_err(|_| Error::config("discover", &discovery.options.name, "needs a tokio runtime"))?;
+    runtime.spawn(cluster.follow(discovery.options, (discovery.start)()));
     Ok(())
 }
 
@@ -213,7 +213,7 @@ impl Default for Builder {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sources: Vec<&str> = self.sources.iter().map(|source| &*source.name).collect();
+        let sources: Vec<&str> = self.sources.iter().map(|source| &*source.options.name).collect();
         f.debug_struct("Builder")
             .field("cluster", &self.cluster)
             .field("endpoints", &self.endpoints)

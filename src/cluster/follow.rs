@@ -10,7 +10,7 @@ use tower::discover::{Change as TowerChange, Discover};
 use super::batch::merge;
 use super::control::{Offer, Services, SourceId, check};
 use super::{Cluster, Shared};
-use crate::discover::{Change, Update};
+use crate::discover::{Change, Empty, Options, Update};
 use crate::endpoint::{Endpoint, Payload};
 use crate::error::{BoxError, Error};
 use crate::event::Event;
@@ -25,8 +25,9 @@ impl<S: Send + Sync + 'static> Cluster<S> {
     ///
     /// The future ends when the stream does, or when the last handle of the cluster is dropped. An
     /// error of the stream, a refused set or a panic leaves the last good set in use and becomes
-    /// an [event](Event::DiscoveryFailed); after a panic the stream is not polled again. `name`
-    /// stands in these events.
+    /// an [event](Event::DiscoveryFailed); after a panic the stream is not polled again.
+    ///
+    /// `options` are a name, or [more](Options).
     ///
     /// # Cancel safety
     ///
@@ -44,13 +45,17 @@ impl<S: Send + Sync + 'static> Cluster<S> {
     /// # }).unwrap();
     /// ```
     #[must_use = "the stream is followed by the future: spawn it"]
-    pub fn follow<N, T>(&self, name: N, stream: T) -> impl Future<Output = ()> + Send + use<S, N, T>
+    pub fn follow<N, T>(
+        &self,
+        options: N,
+        stream: T,
+    ) -> impl Future<Output = ()> + Send + use<S, N, T>
     where
-        N: Into<Arc<str>>,
+        N: Into<Options>,
         T: Stream + Send,
         T::Item: Into<Update>,
     {
-        let follower = self.follower(name.into());
+        let follower = self.follower(options.into());
         async move {
             let mut stream = pin!(stream);
             let poll = |task: &mut TaskContext<'_>| {
@@ -69,17 +74,17 @@ impl<S: Send + Sync + 'static> Cluster<S> {
     #[must_use = "the services are followed by the future: spawn it"]
     pub fn follow_discover<N, D, F>(
         &self,
-        name: N,
+        options: N,
         discover: D,
         mut describe: F,
     ) -> impl Future<Output = ()> + Send + use<S, N, D, F>
     where
-        N: Into<Arc<str>>,
+        N: Into<Options>,
         D: Discover<Service = S> + Send,
         D::Error: Into<BoxError>,
         F: FnMut(&D::Key) -> Result<Endpoint, Error> + Send,
     {
-        let follower = self.follower(name.into());
+        let follower = self.follower(options.into());
         async move {
             let mut discover = pin!(discover);
             let poll = |task: &mut TaskContext<'_>| {
@@ -90,9 +95,9 @@ impl<S: Send + Sync + 'static> Cluster<S> {
         }
     }
 
-    fn follower(&self, name: Arc<str>) -> Follower {
+    fn follower(&self, options: Options) -> Follower {
         let source = self.shared.control.lock().add_source();
-        Follower { shared: Arc::downgrade(&self.shared), source, name }
+        Follower { shared: Arc::downgrade(&self.shared), source, options }
     }
 }
 
@@ -100,7 +105,7 @@ impl<S: Send + Sync + 'static> Cluster<S> {
 struct Follower {
     shared: Weak<Shared>,
     source: SourceId,
-    name: Arc<str>,
+    options: Options,
 }
 
 /// What a source delivers.
@@ -156,7 +161,9 @@ impl Follower {
                 None => {}
                 Some(End::ClusterDropped) => return,
                 Some(End::Finished) => {
-                    return shared.bus.send(Event::DiscoveryEnded { source: self.name.clone() });
+                    return shared
+                        .bus
+                        .send(Event::DiscoveryEnded { source: self.options.name.clone() });
                 }
                 Some(End::Panicked(reason)) => return self.fail(&shared, &reason),
             }
@@ -175,7 +182,7 @@ impl Follower {
                     Ok(Change::Insert(endpoint))
                 }
                 Arrival::Change(Ok(Change::Replace(endpoints))) => {
-                    check(&endpoints).map(|()| Change::Replace(endpoints)).map_err(BoxError::from)
+                    self.check(&endpoints).map(|()| Change::Replace(endpoints))
                 }
                 Arrival::Change(change) => change,
             };
@@ -192,9 +199,18 @@ impl Follower {
         }
     }
 
+    /// Refuses a bad set. Each is judged as it was delivered: what a batch amounts to may well be
+    /// empty, after removals.
+    fn check(&self, endpoints: &[Endpoint]) -> Result<(), BoxError> {
+        if endpoints.is_empty() && self.options.empty == Empty::Refused {
+            return Err("delivered an empty set, which was refused: allow_empty is off".into());
+        }
+        check(endpoints).map_err(BoxError::from)
+    }
+
     fn fail(&self, shared: &Shared, error: &dyn std::error::Error) {
         let reason = with_causes(error).into();
-        shared.bus.send(Event::DiscoveryFailed { source: self.name.clone(), reason });
+        shared.bus.send(Event::DiscoveryFailed { source: self.options.name.clone(), reason });
     }
 }
 

@@ -14,13 +14,23 @@
 //!
 //! Whatever a source does, the cluster keeps serving: an error, a refused set, a panic or the end
 //! of the stream leaves its last good set in use and is told as an [event](crate::event). An empty
-//! set is taken at its word: a source that may answer "nothing" by mistake should not deliver it.
+//! set is refused like any other bad one, unless [`allow_empty`](Options::allow_empty) is set: by
+//! mistake, a source says "nothing" far more often than it is meant. Each set is judged as it was
+//! delivered, whatever changes stand beside it: of an empty set and then an insert, the insert is
+//! taken.
+//!
 //! A stream that is followed a second time is a second source: to go on with the set of one that
 //! broke off, write to a [`Source`](crate::cluster::Source) of your own. Changes
 //! that are ready at the same moment are applied together: up to 1024, of tokio's channels 128.
 
+mod options;
+
 use crate::endpoint::{Endpoint, EndpointId};
 use crate::error::BoxError;
+
+pub(crate) use self::options::Empty;
+
+pub use self::options::Options;
 
 /// One change to the endpoints of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +41,8 @@ pub enum Change {
     /// Removes the endpoint with this id; one that the source does not list is no error.
     Remove(EndpointId),
     /// Makes these endpoints the source's whole set. Applied as a difference: what stays the same
-    /// is not touched. An id that stands in it twice is an error, and nothing changes.
+    /// is not touched. An id that stands in it twice is an error, and nothing changes. So is an
+    /// empty set, unless the source may [deliver one](Options::allow_empty).
     Replace(Vec<Endpoint>),
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod empty;
 mod failures;
 mod forgetting;
 mod sources;

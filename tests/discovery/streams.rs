@@ -18,7 +18,7 @@ use crate::support::{ids, soon};
 use crate::{cluster, ended, endpoint, failed, fed, id, set, told};
 
 /// Items that are never ready together, and so are not merged.
-fn one_by_one<T>(items: impl IntoIterator<Item = T>) -> impl Stream<Item = T> {
+pub(crate) fn one_by_one<T>(items: impl IntoIterator<Item = T>) -> impl Stream<Item = T> {
     stream::iter(items).then(|item| async {
         tokio::task::yield_now().await;
         item
@@ -76,7 +76,7 @@ async fn updates_are_applied_though_no_request_comes() {
     let mut events = cluster.subscribe();
     let (sets, stream) = fed();
     let follower = tokio::spawn(cluster.follow("sets", stream));
-    for (names, expected) in [("a", Event::Added(id("a"))), ("", Event::Removed(id("a")))] {
+    for (names, expected) in [("a", Event::Added(id("a"))), ("a b", Event::Added(id("b")))] {
         sets.send(set(names)).unwrap();
         assert_eq!(soon(events.next()).await, Some(expected));
     }
