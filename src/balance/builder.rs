@@ -143,14 +143,22 @@ impl Builder {
 
     /// Finds out now what would hinder [`shared`](Self::shared).
     pub(super) fn check(&self) -> Result<(), Error> {
-        cluster::check(&self.endpoints)
+        cluster::check(&self.endpoints)?;
+        let mut names: Vec<&str> =
+            self.sources.iter().map(|source| &*source.options.name).collect();
+        names.sort_unstable();
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(Error::config("discover", pair[0], "names two sources")),
+            None => Ok(()),
+        }
     }
 
     /// Balances one client over the endpoints; see [`Addressed`].
     ///
     /// # Errors
     ///
-    /// An id that two endpoints have; a discovery source without a tokio runtime.
+    /// An id that two endpoints have, a name that two discovery sources have; a discovery source
+    /// without a tokio runtime.
     pub fn shared<C>(self, client: C) -> Result<Balance<Addressed<C>>, Error>
     where
         C: Clone + Send + Sync + 'static,
@@ -169,6 +177,7 @@ impl Builder {
         S: Send + Sync + 'static,
         F: Fn(&Endpoint) -> S + Send + Sync + 'static,
     {
+        self.check()?;
         let cluster = self.cluster.connect(connect);
         cluster.replace(self.endpoints)?;
         for discovery in self.sources {

@@ -48,7 +48,6 @@ pub(super) struct Control {
     cost: Cost,
     forget_after: Duration,
     epoch: Instant,
-    next_source: SourceId,
     /// Whether a task waits for [`deadline`](Self::deadline).
     pub(super) driven: bool,
 }
@@ -97,14 +96,8 @@ impl Control {
             cost,
             forget_after,
             epoch,
-            next_source: 1,
             driven: false,
         }
-    }
-
-    pub(super) fn add_source(&mut self) -> SourceId {
-        self.next_source += 1;
-        self.next_source - 1
     }
 
     /// The endpoints of `change` for which there is no payload yet.

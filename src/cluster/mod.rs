@@ -52,10 +52,13 @@ mod context;
 mod control;
 mod driver;
 mod follow;
+mod follower;
 mod lease;
 mod membership;
+mod registry;
 mod shared;
 mod snapshot;
+mod source;
 mod status;
 
 use std::fmt;
@@ -73,7 +76,7 @@ pub(crate) use self::control::check;
 pub use self::builder::Builder;
 pub use self::context::Context;
 pub use self::lease::{Lease, LeaseGuard};
-pub use self::membership::Source;
+pub use self::source::Source;
 pub use self::status::{ClusterStatus, EndpointStatus, State};
 
 /// A set of endpoints with a payload `S` each, and the means to pick among them.

@@ -12,6 +12,7 @@ use super::clock;
 use super::context::Context;
 use super::control::{Applied, Control, Offer, Services, SourceId, check};
 use super::lease::LeaseGuard;
+use super::registry::Registry;
 use super::snapshot::{Miss, Snapshot};
 use crate::discover::Change;
 use crate::endpoint::{Endpoint, EndpointId, Subset, since};
@@ -28,6 +29,7 @@ pub(super) struct Shared {
     pub(super) policy: Arc<str>,
     pub(super) published: Published<Snapshot>,
     pub(super) control: Mutex<Control>,
+    pub(super) sources: Mutex<Registry>,
     pub(super) bus: Bus,
     /// Whether the snapshot has an endpoint to pick: a hint that spares `poll_ready` a look at it.
     pub(super) available: AtomicBool,
@@ -62,6 +64,7 @@ impl Shared {
         Arc::new(Self {
             published: Published::new(empty),
             control: Mutex::new(control),
+            sources: Mutex::new(Registry::default()),
             bus: Bus::new(Arc::clone(&builder.name), builder.event_capacity),
             name: builder.name,
             policy,
@@ -158,6 +161,17 @@ impl Shared {
     pub(super) fn commit(
         self: &Arc<Self>,
         source: SourceId,
+        changes: Vec<Change>,
+        services: Services,
+    ) -> Committed {
+        self.commit_if(&|| true, source, changes, services)
+    }
+
+    /// As [`commit`](Self::commit), if `still` says so at the moment of the change.
+    pub(super) fn commit_if(
+        self: &Arc<Self>,
+        still: &dyn Fn() -> bool,
+        source: SourceId,
         mut changes: Vec<Change>,
         mut services: Services,
     ) -> Committed {
@@ -165,6 +179,11 @@ impl Shared {
         loop {
             let now = clock::now();
             let mut control = self.control.lock();
+            if !still() {
+                drop(control);
+                discard(services);
+                return committed;
+            }
             let forgotten = control.expire(now);
             let lacking: Vec<Vec<Endpoint>> =
                 changes.iter().map(|change| control.unconnected(change, &services)).collect();

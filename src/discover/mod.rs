@@ -19,9 +19,11 @@
 //! delivered, whatever changes stand beside it: of an empty set and then an insert, the insert is
 //! taken.
 //!
-//! A stream that is followed a second time is a second source: to go on with the set of one that
-//! broke off, write to a [`Source`](crate::cluster::Source) of your own. Changes
-//! that are ready at the same moment are applied together: up to 1024, of tokio's channels 128.
+//! A source is known by its name: a stream that is followed under the name of one that broke off
+//! [goes on](crate::cluster::Source::follow#one-stream-after-the-other) with what that has listed.
+//!
+//! Changes that are ready at the same moment are applied together: up to 1024, of tokio's channels
+//! 128.
 
 mod options;
 

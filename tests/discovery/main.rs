@@ -5,6 +5,7 @@
 mod empty;
 mod failures;
 mod forgetting;
+mod names;
 mod sources;
 mod streams;
 #[path = "../support/mod.rs"]

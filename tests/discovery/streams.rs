@@ -12,7 +12,7 @@ use tower::discover::{Change as TowerChange, ServiceList};
 use tower::{ServiceExt, service_fn};
 use whippletree::discover::Change;
 use whippletree::event::Event;
-use whippletree::{Balance, Cluster, Context, Endpoint};
+use whippletree::{Balance, BalanceLayer, Cluster, Context, Endpoint};
 
 use crate::support::{ids, soon};
 use crate::{cluster, ended, endpoint, failed, fed, id, set, told};
@@ -106,6 +106,15 @@ fn balance_with_sources_needs_a_runtime_and_says_so() {
     let error = builder.connect(|_| ()).unwrap_err();
     assert!(error.is_config());
     assert_eq!(error.to_string(), r#"discover: "sets" needs a tokio runtime"#);
+}
+
+#[test]
+fn balance_with_two_sources_of_one_name_is_refused() {
+    let builder = Balance::builder().discover("sets", stream::empty::<Vec<Endpoint>>);
+    let builder = builder.discover("sets", stream::empty::<Vec<Endpoint>>);
+    let refused = r#"discover: "sets" names two sources"#;
+    assert_eq!(builder.clone().connect(|_| ()).unwrap_err().to_string(), refused);
+    assert_eq!(BalanceLayer::new(builder).unwrap_err().to_string(), refused);
 }
 
 #[tokio::test]
