@@ -6,7 +6,7 @@ use std::future::Ready;
 use http::{Request, Response};
 use http_body_util::Full;
 use whippletree::balance::{self, Addressed, Http, Plain, ResponseFuture, ServedBy};
-use whippletree::cluster::{self, ClusterStatus, EndpointStatus, LeaseGuard, Source};
+use whippletree::cluster::{self, ClusterStatus, EndpointStatus, LeaseGuard, Source, SourceStatus};
 use whippletree::discover::{self, Change, Update};
 use whippletree::endpoint::{Address, Labels, Locality, Subset};
 use whippletree::event::{Event, Events};
@@ -59,6 +59,7 @@ fn public_types_are_send_sync_and_unpin() {
     everything::<Lease<Client>>();
     everything::<LeaseGuard>();
     everything::<Source>();
+    everything::<SourceStatus>();
     everything::<ClusterStatus>();
     everything::<EndpointStatus>();
     everything::<Context>();

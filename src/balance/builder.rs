@@ -73,8 +73,11 @@ impl Builder {
         self
     }
 
-    /// Follows a stream of changes or of whole sets, which `start` makes; see
-    /// [`Cluster::follow`]. The balance then has to be made within a tokio runtime.
+    /// Follows a stream of changes or of whole sets, which `start` makes, and makes anew whenever
+    /// it breaks off; see [`Source::discover`](cluster::Source::discover). The balance then has to
+    /// be made within a tokio runtime with timers.
+    ///
+    /// `options` are a name, or [more](Options).
     #[must_use]
     pub fn discover<T>(
         mut self,
@@ -194,7 +197,7 @@ fn start<S: Send + Sync + 'static>(
 ) -> Result<(), Error> {
     let runtime = tokio::runtime::Handle::try_current()
         .map_err(|_| Error::config("discover", &discovery.options.name, "needs a tokio runtime"))?;
-    runtime.spawn(cluster.follow(discovery.options, (discovery.start)()));
+    runtime.spawn(cluster.discover(discovery.options, move || (discovery.start)()));
     Ok(())
 }
 

@@ -173,6 +173,15 @@ impl Control {
         }
     }
 
+    /// How many endpoints each source lists.
+    pub(super) fn listed(&self) -> HashMap<SourceId, usize> {
+        let mut listed = HashMap::new();
+        for (source, _) in self.present.values().flat_map(|record| &record.sources) {
+            *listed.entry(*source).or_default() += 1;
+        }
+        listed
+    }
+
     /// When there will be something to forget.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.due.first().map(|(due, _)| *due)

@@ -6,12 +6,13 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context as TaskContext, Poll};
 
-use super::Shared;
 use super::batch::merge;
 use super::control::{Offer, Services, check};
+use super::discover::Restarts;
 use super::registry::Origin;
 use super::shared::discard;
 use super::source::Source;
+use super::{Shared, clock};
 use crate::discover::{Change, Empty, Options};
 use crate::endpoint::{Endpoint, Payload};
 use crate::error::{BoxError, Error};
@@ -35,9 +36,31 @@ pub(super) type Poller<'a> = dyn FnMut(&mut TaskContext<'_>) -> Poll<Option<Arri
 pub(super) enum End {
     Finished,
     Panicked(Error),
+    /// It told an error and has not recovered.
+    GivenUp,
     /// The source follows another stream.
     Overtaken,
     ClusterDropped,
+}
+
+/// What became of a batch.
+#[derive(Default)]
+pub(super) struct Taken {
+    /// Whether anything was taken.
+    pub(super) good: bool,
+    /// Whether the stream told an error, and nothing that could be taken after it.
+    pub(super) broken: bool,
+}
+
+/// What is left of a batch without what is refused.
+#[derive(Default)]
+struct Sifted {
+    changes: Vec<Change>,
+    services: Services,
+    /// How much was refused after the last change.
+    failures: u64,
+    /// Whether an error of the stream was among that.
+    broken: bool,
 }
 
 /// A source that is being followed. Does not keep the cluster alive.
@@ -48,7 +71,9 @@ pub(super) struct Follower {
     /// Which following of this source it is.
     turn: u64,
     /// Ready when that is no longer the last one.
-    over: Pin<Box<dyn Future<Output = End> + Send>>,
+    pub(super) over: Pin<Box<dyn Future<Output = End> + Send>>,
+    /// Whether the present stream has delivered anything, be it an error.
+    has_spoken: bool,
 }
 
 impl Follower {
@@ -70,59 +95,99 @@ impl Follower {
             options: source.options.clone(),
             turn,
             over: Box::pin(over),
+            has_spoken: false,
         }
     }
 
     /// Follows a stream to its end.
     pub(super) async fn follow(mut self, poll: &mut Poller<'_>) {
-        let end = self.run(poll).await;
+        let end = self.run(poll, None).await;
         self.tell(end);
     }
 
-    /// Polls for arrivals and applies those that are ready together, until there are no more.
-    async fn run(&mut self, poll: &mut Poller<'_>) -> End {
+    /// Polls for arrivals and applies those that are ready together, until there are no more, or
+    /// the stream is to be started anew.
+    pub(super) async fn run(
+        &mut self,
+        poll: &mut Poller<'_>,
+        mut restarts: Option<&mut Restarts>,
+    ) -> End {
+        self.has_spoken = false;
         loop {
             let mut batch = Vec::new();
+            let mut due = |task: &mut TaskContext<'_>| match restarts.as_deref_mut() {
+                Some(restarts) => restarts.poll_due(task).map(|()| Some(End::GivenUp)),
+                None => Poll::Pending,
+            };
             let end = poll_fn(|task| match self.over.as_mut().poll(task) {
                 Poll::Ready(end) => Poll::Ready(Some(end)),
-                Poll::Pending => collect(poll, task, &mut batch),
+                Poll::Pending => match collect(poll, task, &mut batch) {
+                    Poll::Pending => due(task),
+                    ready => ready,
+                },
             })
             .await;
             let full = batch.len() == BATCH;
-            self.apply(batch);
+            self.has_spoken |= !batch.is_empty();
+            let taken = self.apply(batch);
+            let gives_up = |restarts: &mut Restarts| restarts.note(&taken, || self.draw());
+            let given_up = restarts.as_deref_mut().is_some_and(gives_up);
             match end {
+                Some(end) => return end,
+                None if given_up => return End::GivenUp,
                 // A source that is always ready must not keep the thread from others.
                 None if full => tokio::task::yield_now().await,
                 None => {}
-                Some(end) => return end,
             }
         }
     }
 
     /// Applies a batch as one snapshot.
-    fn apply(&self, batch: Vec<Arrival>) {
+    fn apply(&self, batch: Vec<Arrival>) -> Taken {
         let (Some(shared), Some(origin)) = (self.shared.upgrade(), self.origin.upgrade()) else {
-            return discard(batch);
+            discard(batch);
+            return Taken::default();
         };
         let is_my_turn = || *origin.turn.borrow() == self.turn;
         if !is_my_turn() {
-            return discard(batch);
+            discard(batch);
+            return Taken::default();
         }
-        let mut changes = Vec::with_capacity(batch.len());
-        let mut services = Services::new();
+        let Sifted { changes, services, failures, broken } = self.sift(batch, |error| {
+            self.fail(&shared, &origin, error);
+        });
+        if changes.is_empty() {
+            return Taken { good: false, broken };
+        }
+        let changes = merge(changes);
+        let count = changes.len();
+        let errors = shared.commit_if(&is_my_turn, origin.id, changes, services).errors;
+        let good = count > errors.len();
+        if good {
+            origin.has_delivered(clock::now(), failures);
+        }
+        errors.iter().for_each(|error| self.fail(&shared, &origin, error));
+        Taken { good, broken }
+    }
+
+    /// Keeps what can be taken and tells what cannot.
+    fn sift(&self, batch: Vec<Arrival>, tell: impl Fn(&dyn std::error::Error)) -> Sifted {
+        let mut sifted = Sifted::default();
         for arrival in batch {
-            match self.accept(arrival, &mut services) {
-                Ok(change) => changes.push(change),
-                Err(error) => self.fail(&shared, &*error),
+            let is_error = matches!(arrival, Arrival::Change(Err(_)));
+            match self.accept(arrival, &mut sifted.services) {
+                Ok(change) => {
+                    sifted.changes.push(change);
+                    (sifted.failures, sifted.broken) = (0, false);
+                }
+                Err(error) => {
+                    tell(&*error);
+                    sifted.failures += 1;
+                    sifted.broken |= is_error;
+                }
             }
         }
-        if changes.is_empty() {
-            return;
-        }
-        for error in shared.commit_if(&is_my_turn, origin.id, merge(changes), services).errors {
-            self.fail(&shared, &error);
-        }
-        origin.has_spoken();
+        sifted
     }
 
     /// Refuses a bad set. Each is judged as it was delivered: what a batch amounts to may well be
@@ -146,23 +211,34 @@ impl Follower {
         }
     }
 
-    fn tell(&self, end: End) {
-        let Some(shared) = self.shared.upgrade() else {
+    /// Tells why a stream is followed no longer.
+    pub(super) fn tell(&self, end: End) {
+        let (Some(shared), Some(origin)) = (self.shared.upgrade(), self.origin.upgrade()) else {
             return;
         };
+        if matches!(end, End::Finished) && !self.has_spoken {
+            origin.has_failed("the stream ended before it had delivered anything".into());
+        }
         match end {
+            End::Panicked(error) => self.fail(&shared, &origin, &error),
             End::Finished | End::Overtaken => {
                 let source = Arc::clone(&self.options.name);
                 shared.bus.send(Event::DiscoveryEnded { source });
             }
-            End::Panicked(error) => self.fail(&shared, &error),
-            End::ClusterDropped => {}
+            End::GivenUp | End::ClusterDropped => {}
         }
     }
 
-    fn fail(&self, shared: &Shared, error: &dyn std::error::Error) {
-        let reason = with_causes(error).into();
-        shared.bus.send(Event::DiscoveryFailed { source: self.options.name.clone(), reason });
+    /// A number at random; the same in every run of a seeded cluster.
+    pub(super) fn draw(&self) -> u64 {
+        self.shared.upgrade().map_or(0, |shared| shared.random.next())
+    }
+
+    fn fail(&self, shared: &Shared, origin: &Origin, error: &dyn std::error::Error) {
+        let reason: Arc<str> = with_causes(error).into();
+        origin.has_failed(Arc::clone(&reason));
+        let source = Arc::clone(&self.options.name);
+        shared.bus.send(Event::DiscoveryFailed { source, reason });
     }
 }
 

@@ -25,7 +25,7 @@
 //!  control: rare, behind a lock                    data: every request, no lock
 //!
 //!  insert, remove, replace ─┐                      pick(&Context)
-//!  follow(stream) ──────────┼─► control                │ loads
+//!  follow, discover ────────┼─► control                │ loads
 //!  timers ──────────────────┘      │ Policy::build     ▼
 //!                                  └──────────► snapshot: endpoints + picker, stored as one
 //!                                                      │
@@ -50,6 +50,7 @@ mod builder;
 mod clock;
 mod context;
 mod control;
+mod discover;
 mod driver;
 mod follow;
 mod follower;
@@ -59,6 +60,7 @@ mod registry;
 mod shared;
 mod snapshot;
 mod source;
+mod source_status;
 mod status;
 
 use std::fmt;
@@ -77,6 +79,7 @@ pub use self::builder::Builder;
 pub use self::context::Context;
 pub use self::lease::{Lease, LeaseGuard};
 pub use self::source::Source;
+pub use self::source_status::SourceStatus;
 pub use self::status::{ClusterStatus, EndpointStatus, State};
 
 /// A set of endpoints with a payload `S` each, and the means to pick among them.

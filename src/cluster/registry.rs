@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
 use super::Shared;
 use super::control::SourceId;
+use super::source_status::Heard;
+use crate::sync::Mutex;
 
 /// Every source that has been named, until it is forgotten.
 #[derive(Default)]
@@ -24,7 +26,7 @@ pub(super) struct Origin {
     /// Whose turn it is: the number of the last following. An earlier one ends when it sees it,
     /// and so does the last one when the source is gone, for then the cluster is.
     pub(super) turn: watch::Sender<u64>,
-    withdrawn: AtomicBool,
+    heard: Mutex<Heard>,
 }
 
 impl Registry {
@@ -40,29 +42,53 @@ impl Registry {
         origin
     }
 
+    /// All sources, by name.
+    pub(super) fn all(&mut self) -> Vec<Arc<Origin>> {
+        self.forget();
+        self.sources.values().cloned().collect()
+    }
+
     /// Forgets the sources that were withdrawn and that nobody can write for any more. References
     /// are only made from this map or from others, so one that stands alone stays alone.
     fn forget(&mut self) {
         self.sources.retain(|_, origin| {
             let held = Arc::strong_count(origin) > 1 || Arc::weak_count(origin) > 0;
-            held || !origin.withdrawn.load(Ordering::Acquire)
+            held || !origin.heard.lock().is_withdrawn
         });
     }
 }
 
 impl Origin {
     fn new(id: SourceId, name: Arc<str>) -> Self {
-        Self { id, name, turn: watch::Sender::new(0), withdrawn: AtomicBool::new(false) }
+        Self { id, name, turn: watch::Sender::new(0), heard: Mutex::new(Heard::default()) }
+    }
+
+    pub(super) fn heard(&self) -> Heard {
+        self.heard.lock().clone()
     }
 
     /// To be called after what it has said was applied, as [`withdraw`](Self::withdraw) before: so
     /// a source that lists something never counts as withdrawn.
-    pub(super) fn has_spoken(&self) {
-        self.withdrawn.store(false, Ordering::Release);
+    pub(super) fn has_spoken(&self, now: Instant) {
+        let mut heard = self.heard.lock();
+        heard.last = Some(now);
+        heard.is_withdrawn = false;
+    }
+
+    /// As [`has_spoken`](Self::has_spoken), of a stream, and how often it has failed since.
+    pub(super) fn has_delivered(&self, now: Instant, failures: u64) {
+        self.has_spoken(now);
+        self.heard.lock().failures = failures;
+    }
+
+    pub(super) fn has_failed(&self, reason: Arc<str>) {
+        let mut heard = self.heard.lock();
+        heard.last_error = Some(reason);
+        heard.failures += 1;
     }
 
     pub(super) fn withdraw(&self) {
-        self.withdrawn.store(true, Ordering::Release);
+        self.heard.lock().is_withdrawn = true;
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) struct Shared {
     /// The number of snapshots so far; wakes who waits for an endpoint.
     pub(super) version: watch::Sender<u64>,
     connect: Option<Connect>,
-    random: Random,
+    pub(super) random: Random,
     epoch: Instant,
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::control::Services;
 use super::registry::Origin;
-use super::{Cluster, Shared};
+use super::{Cluster, Shared, clock};
 use crate::discover::{Change, Options};
 use crate::endpoint::{Endpoint, EndpointId};
 use crate::error::Error;
@@ -59,7 +59,7 @@ impl Source {
     /// As [`Cluster::remove`], for this source.
     pub fn remove(&self, id: &EndpointId) -> bool {
         let removed = self.shared.withdraw(self.origin.id, id);
-        self.origin.has_spoken();
+        self.origin.has_spoken(clock::now());
         removed
     }
 
@@ -104,7 +104,7 @@ impl Source {
 
     fn speak(&self, result: Result<(), Error>) -> Result<(), Error> {
         if result.is_ok() {
-            self.origin.has_spoken();
+            self.origin.has_spoken(clock::now());
         }
         result
     }

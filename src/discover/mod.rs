@@ -10,26 +10,30 @@
 //! | a fixed list | [`Cluster::replace`](crate::Cluster::replace), or `endpoints` of a builder |
 //! | your own code, at run time | the [`Cluster`](crate::Cluster) handle, or a [`Source`](crate::cluster::Source) of its own |
 //! | any stream of changes or of whole sets | [`Cluster::follow`](crate::Cluster::follow) |
+//! | streams that are made anew when they break off | [`Cluster::discover`](crate::Cluster::discover), or `discover` of a builder |
 //! | tower's [`Discover`](tower::discover::Discover), which brings its own services | [`Cluster::follow_discover`](crate::Cluster::follow_discover) |
 //!
 //! Whatever a source does, the cluster keeps serving: an error, a refused set, a panic or the end
-//! of the stream leaves its last good set in use and is told as an [event](crate::event). An empty
-//! set is refused like any other bad one, unless [`allow_empty`](Options::allow_empty) is set: by
-//! mistake, a source says "nothing" far more often than it is meant. Each set is judged as it was
-//! delivered, whatever changes stand beside it: of an empty set and then an insert, the insert is
-//! taken.
+//! of the stream leaves its last good set in use and is told as an [event](crate::event).
+//! [`Cluster::sources`](crate::Cluster::sources) tells how old that set is and what fails.
+//!
+//! An empty set is refused like any other bad one, unless [`allow_empty`](Options::allow_empty) is
+//! set: a source that says "nothing" is more often broken than right. Each set is judged as it was
+//! delivered, whatever stands beside it: of an empty set and then an insert, the insert is taken.
 //!
 //! A source is known by its name: a stream that is followed under the name of one that broke off
-//! [goes on](crate::cluster::Source::follow#one-stream-after-the-other) with what that has listed.
+//! [goes on](crate::cluster::Source::follow) with what that has listed.
 //!
 //! Changes that are ready at the same moment are applied together: up to 1024, of tokio's channels
 //! 128.
 
+mod backoff;
 mod options;
 
 use crate::endpoint::{Endpoint, EndpointId};
 use crate::error::BoxError;
 
+pub(crate) use self::backoff::Backoff;
 pub(crate) use self::options::Empty;
 
 pub use self::options::Options;

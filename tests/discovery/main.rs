@@ -6,7 +6,9 @@ mod empty;
 mod failures;
 mod forgetting;
 mod names;
+mod restarts;
 mod sources;
+mod status;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
