@@ -95,7 +95,8 @@ pub enum Event {
         /// What was wrong.
         reason: Arc<str>,
     },
-    /// A source will deliver no more; its last set stays in use.
+    /// A stream that was followed will deliver no more, for it ended, or its source follows
+    /// another. What it listed stays in use.
     DiscoveryEnded {
         /// The source's name.
         source: Arc<str>,

@@ -6,8 +6,8 @@ use std::future::Ready;
 use http::{Request, Response};
 use http_body_util::Full;
 use whippletree::balance::{self, Addressed, Http, Plain, ResponseFuture, ServedBy};
-use whippletree::cluster::{self, ClusterStatus, EndpointStatus, LeaseGuard, Source};
-use whippletree::discover::{Change, Update};
+use whippletree::cluster::{self, ClusterStatus, EndpointStatus, LeaseGuard, Source, SourceStatus};
+use whippletree::discover::{self, Change, Update};
 use whippletree::endpoint::{Address, Labels, Locality, Subset};
 use whippletree::event::{Event, Events};
 use whippletree::health::{Classify, GrpcOutcomes, HttpOutcomes};
@@ -60,6 +60,7 @@ fn public_types_are_send_sync_and_unpin() {
     everything::<Lease<Client>>();
     everything::<LeaseGuard>();
     everything::<Source>();
+    everything::<SourceStatus>();
     everything::<ClusterStatus>();
     everything::<EndpointStatus>();
     everything::<Context>();
@@ -86,6 +87,7 @@ fn public_types_are_send_sync_and_unpin() {
     everything::<Update>();
     everything::<HttpOutcomes>();
     everything::<GrpcOutcomes>();
+    everything::<discover::Options>();
     send_sync::<dyn Policy>();
     send_sync::<dyn Classify>();
     send_sync::<dyn Pick>();

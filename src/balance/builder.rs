@@ -7,7 +7,7 @@ use futures_core::Stream;
 
 use super::{Addressed, Balance, FAIL_FAST, Http};
 use crate::cluster::{self, Cluster};
-use crate::discover::Update;
+use crate::discover::{Options, Update};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::health::Classify;
@@ -27,7 +27,7 @@ pub struct Builder {
 /// A named source, started anew for every balance that the builder makes.
 #[derive(Clone)]
 struct Discovery {
-    name: Arc<str>,
+    options: Options,
     start: Arc<dyn Fn() -> BoxStream + Send + Sync>,
 }
 
@@ -74,19 +74,22 @@ impl Builder {
         self
     }
 
-    /// Follows a stream of changes or of whole sets, which `start` makes; see
-    /// [`Cluster::follow`]. The balance then has to be made within a tokio runtime.
+    /// Follows a stream of changes or of whole sets, which `start` makes, and makes anew whenever
+    /// it breaks off; see [`Source::discover`](cluster::Source::discover). The balance then has to
+    /// be made within a tokio runtime with timers.
+    ///
+    /// `options` are a name, or [more](Options).
     #[must_use]
     pub fn discover<T>(
         mut self,
-        name: impl Into<Arc<str>>,
+        options: impl Into<Options>,
         start: impl Fn() -> T + Send + Sync + 'static,
     ) -> Self
     where
         T: Stream<Item: Into<Update>> + Send + 'static,
     {
         let start = move || -> BoxStream { Box::pin(Updates { stream: Box::pin(start()) }) };
-        self.sources.push(Discovery { name: name.into(), start: Arc::new(start) });
+        self.sources.push(Discovery { options: options.into(), start: Arc::new(start) });
         self
     }
 
@@ -153,14 +156,22 @@ impl Builder {
 
     /// Finds out now what would hinder [`shared`](Self::shared).
     pub(super) fn check(&self) -> Result<(), Error> {
-        cluster::check(&self.endpoints)
+        cluster::check(&self.endpoints)?;
+        let mut names: Vec<&str> =
+            self.sources.iter().map(|source| &*source.options.name).collect();
+        names.sort_unstable();
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(Error::config("discover", pair[0], "names two sources")),
+            None => Ok(()),
+        }
     }
 
     /// Balances one client over the endpoints; see [`Addressed`].
     ///
     /// # Errors
     ///
-    /// An id that two endpoints have; a discovery source without a tokio runtime.
+    /// An id that two endpoints have, a name that two discovery sources have; a discovery source
+    /// without a tokio runtime.
     pub fn shared<C>(self, client: C) -> Result<Balance<Addressed<C>>, Error>
     where
         C: Clone + Send + Sync + 'static,
@@ -179,6 +190,7 @@ impl Builder {
         S: Send + Sync + 'static,
         F: Fn(&Endpoint) -> S + Send + Sync + 'static,
     {
+        self.check()?;
         let cluster = self.cluster.connect(connect);
         cluster.replace(self.endpoints)?;
         for discovery in self.sources {
@@ -194,8 +206,8 @@ fn start<S: Send + Sync + 'static>(
     discovery: Discovery,
 ) -> Result<(), Error> {
     let runtime = tokio::runtime::Handle::try_current()
-        .map_err(|_| Error::config("discover", &discovery.name, "needs a tokio runtime"))?;
-    runtime.spawn(cluster.follow(discovery.name, (discovery.start)()));
+        .map_err(|_| Error::config("discover", &discovery.options.name, "needs a tokio runtime"))?;
+    runtime.spawn(cluster.discover(discovery.options, move || (discovery.start)()));
     Ok(())
 }
 
@@ -223,7 +235,7 @@ impl Default for Builder {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sources: Vec<&str> = self.sources.iter().map(|source| &*source.name).collect();
+        let sources: Vec<&str> = self.sources.iter().map(|source| &*source.options.name).collect();
         f.debug_struct("Builder")
             .field("cluster", &self.cluster)
             .field("endpoints", &self.endpoints)

@@ -60,8 +60,6 @@ pub(super) struct Control {
     /// Who set the facts that nobody has set.
     pub(super) nobody: Arc<str>,
     pub(super) epoch: Instant,
-    next_source: SourceId,
-    source_names: BTreeMap<SourceId, Arc<str>>,
 }
 
 /// What an applied change leaves to do.
@@ -105,22 +103,7 @@ impl Control {
             reporter,
             nobody: "default".into(),
             epoch,
-            next_source: 1,
-            source_names: BTreeMap::from([(HANDLE, "handle".into())]),
         }
-    }
-
-    pub(super) fn add_source(&mut self, name: Arc<str>) -> SourceId {
-        self.next_source += 1;
-        self.source_names.insert(self.next_source - 1, name);
-        self.next_source - 1
-    }
-
-    /// The names of those who list the endpoint.
-    pub(super) fn listed_by(&self, record: &Record) -> Arc<str> {
-        let name = |(source, _): &(SourceId, _)| self.source_names.get(source).map(|name| &**name);
-        let names: Vec<&str> = record.sources.iter().filter_map(name).collect();
-        names.join(", ").into()
     }
 
     /// The endpoints of `change` for which there is no payload yet; `kept` as for
@@ -233,6 +216,15 @@ impl Control {
     pub(super) fn next_probe(&mut self) -> ProbeId {
         self.next_probe += 1;
         self.next_probe
+    }
+
+    /// How many endpoints each source lists.
+    pub(super) fn listed(&self) -> HashMap<SourceId, usize> {
+        let mut listed = HashMap::new();
+        for (source, _) in self.present.values().flat_map(|record| &record.sources) {
+            *listed.entry(*source).or_default() += 1;
+        }
+        listed
     }
 
     /// Forgets what has been gone for long enough. What still has leases is looked at again later.

@@ -1,9 +1,6 @@
-use std::fmt;
-use std::sync::Arc;
-
-use super::control::{Applied, HANDLE, Offer, SourceId};
+use super::Cluster;
+use super::control::{Applied, HANDLE, Offer};
 use super::record::Record;
-use super::{Cluster, Shared};
 use crate::discover::Change;
 use crate::endpoint::{Endpoint, EndpointId, Labels, Payload, Weight};
 use crate::error::Error;
@@ -103,72 +100,5 @@ impl<S: Send + Sync + 'static> Cluster<S> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// A set of endpoints of its own within the cluster, to be changed apart from the others.
-    ///
-    /// `name` stands in events. Dropping the source leaves its last set in use.
-    ///
-    /// ```
-    /// use whippletree::{Cluster, Endpoint};
-    ///
-    /// let cluster = Cluster::builder().connect(|_| ());
-    /// let file = cluster.source("file");
-    /// file.replace([Endpoint::new("a:80")?])?;
-    /// cluster.replace([Endpoint::new("b:80")?])?;
-    /// assert_eq!(cluster.len(), 2);
-    /// # Ok::<(), whippletree::Error>(())
-    /// ```
-    #[must_use]
-    pub fn source(&self, name: impl Into<Arc<str>>) -> Source {
-        let name: Arc<str> = name.into();
-        let id = self.shared.control().add_source(Arc::clone(&name));
-        Source { shared: Arc::clone(&self.shared), id, name }
-    }
-}
-
-/// A set of endpoints of its own within a [`Cluster`]; made by [`Cluster::source`].
-///
-/// An endpoint stays in the cluster as long as any source lists it.
-pub struct Source {
-    shared: Arc<Shared>,
-    id: SourceId,
-    name: Arc<str>,
-}
-
-impl Source {
-    /// As [`Cluster::insert`], for this source.
-    ///
-    /// # Errors
-    ///
-    /// As [`Cluster::insert`].
-    pub fn insert(&self, endpoint: Endpoint) -> Result<(), Error> {
-        self.shared.apply(self.id, Change::Insert(endpoint))
-    }
-
-    /// As [`Cluster::remove`], for this source.
-    pub fn remove(&self, id: &EndpointId) -> bool {
-        self.shared.withdraw(self.id, id)
-    }
-
-    /// As [`Cluster::replace`], for this source.
-    ///
-    /// # Errors
-    ///
-    /// As [`Cluster::replace`].
-    pub fn replace(&self, endpoints: impl IntoIterator<Item = Endpoint>) -> Result<(), Error> {
-        self.shared.apply_set(self.id, endpoints.into_iter().collect())
-    }
-
-    /// The name that stands in events.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-}
-
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").field("name", &self.name).finish_non_exhaustive()
     }
 }

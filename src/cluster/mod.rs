@@ -25,7 +25,7 @@
 //!  control: rare, behind a lock                    data: every request, no lock
 //!
 //!  insert, remove, replace ─┐                      pick(&Context)
-//!  follow(stream) ──────────┼─► control                │ loads
+//!  follow, discover ────────┼─► control                │ loads
 //!  timers ──────────────────┘      │ Policy::build     ▼
 //!                                  └──────────► snapshot: endpoints + picker, stored as one
 //!                                                      │
@@ -52,18 +52,23 @@ mod clock;
 mod compose;
 mod context;
 mod control;
+mod discover;
 mod driver;
 mod facts;
 mod follow;
+mod follower;
 mod lease;
 mod membership;
 mod operate;
 mod probing;
 mod record;
+mod registry;
 mod retired;
 mod rules;
 mod shared;
 mod snapshot;
+mod source;
+mod source_status;
 mod spread;
 mod status;
 mod tiers;
@@ -87,7 +92,8 @@ pub(crate) use self::verdicts::{Effect, Finding, ProbeId, ProbePace, ProbeRule};
 pub use self::builder::Builder;
 pub use self::context::Context;
 pub use self::lease::{Lease, LeaseGuard};
-pub use self::membership::Source;
+pub use self::source::Source;
+pub use self::source_status::SourceStatus;
 pub use self::status::{ClusterStatus, EndpointStatus, Fact, FactKind};
 pub use self::tiers::{Failback, Panic, Spill};
 pub use crate::endpoint::{Admin, State};

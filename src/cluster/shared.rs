@@ -13,6 +13,7 @@ use super::context::Context;
 use super::control::{Applied, Control, Offer, Services, SourceId, check};
 use super::driver::Driver;
 use super::lease::LeaseGuard;
+use super::registry::Registry;
 use super::retired::Retired;
 use super::snapshot::{Miss, Snapshot};
 use super::witness::Reporter;
@@ -35,6 +36,7 @@ pub(super) struct Shared {
     pub(super) policy: Arc<str>,
     pub(super) published: Published<Snapshot>,
     pub(super) control: Mutex<Control>,
+    pub(super) sources: Mutex<Registry>,
     pub(super) bus: Bus,
     /// Whether the snapshot has an endpoint to pick: a hint that spares `poll_ready` a look at it.
     pub(super) available: AtomicBool,
@@ -79,6 +81,7 @@ impl Shared {
             Self {
                 published: Published::new(empty),
                 control: Mutex::new(control),
+                sources: Mutex::new(Registry::default()),
                 bus: Bus::new(Arc::clone(&builder.name), builder.event_capacity),
                 name: Arc::clone(&builder.name),
                 policy,
@@ -225,6 +228,17 @@ impl Shared {
     pub(super) fn commit(
         self: &Arc<Self>,
         source: SourceId,
+        changes: Vec<Change>,
+        services: Services,
+    ) -> Committed {
+        self.commit_if(&|| true, source, changes, services)
+    }
+
+    /// As [`commit`](Self::commit), if `still` says so at the moment of the change.
+    pub(super) fn commit_if(
+        self: &Arc<Self>,
+        still: &dyn Fn() -> bool,
+        source: SourceId,
         mut changes: Vec<Change>,
         mut services: Services,
     ) -> Committed {
@@ -233,6 +247,11 @@ impl Shared {
             let now = self.now();
             let mut applied = Applied::default();
             let mut control = self.control();
+            if !still() {
+                drop(control);
+                discard(services);
+                return committed;
+            }
             control.tick(now, &|| self.random.next(), &mut applied);
             let kept: BTreeSet<EndpointId> = changes.iter().filter_map(inserted).collect();
             let lacking: Vec<Vec<Endpoint>> = changes

@@ -1,7 +1,9 @@
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::control::SourceId;
 use super::facts::{CheckFact, Verdict};
 use super::record::Record;
 use super::verdicts::Effect;
@@ -147,6 +149,9 @@ impl<S> Cluster<S> {
     pub fn status(&self) -> ClusterStatus {
         let shared = &self.shared;
         let now = shared.now();
+        let origins = shared.sources.lock().all();
+        let names: HashMap<SourceId, &str> =
+            origins.iter().map(|origin| (origin.id, &*origin.name)).collect();
         let control = shared.control();
         let snapshot = shared.published.load();
         // Not every endpoint that is new starts slowly: if all are, none does.
@@ -156,7 +161,7 @@ impl<S> Cluster<S> {
             let share = slow_start.zip(record.facts.fit_since).map_or(1.0, |(slow_start, fit)| {
                 slow_start.factor(now.saturating_duration_since(fit))
             });
-            let sources = control.listed_by(record);
+            let sources = listed_by(record, &names);
             record.status(shared, sources, share, now)
         });
         let endpoints = endpoints.collect();
@@ -170,6 +175,13 @@ impl<S> Cluster<S> {
             endpoints,
         }
     }
+}
+
+/// The names of those who list the endpoint.
+fn listed_by(record: &Record, names: &HashMap<SourceId, &str>) -> Arc<str> {
+    let name = |(source, _): &(SourceId, _)| names.get(source).copied().unwrap_or("handle");
+    let listed: Vec<&str> = record.sources.iter().map(name).collect();
+    listed.join(", ").into()
 }
 
 impl Record {

@@ -10,17 +10,33 @@
 //! | a fixed list | [`Cluster::replace`](crate::Cluster::replace), or `endpoints` of a builder |
 //! | your own code, at run time | the [`Cluster`](crate::Cluster) handle, or a [`Source`](crate::cluster::Source) of its own |
 //! | any stream of changes or of whole sets | [`Cluster::follow`](crate::Cluster::follow) |
+//! | streams that are made anew when they break off | [`Cluster::discover`](crate::Cluster::discover), or `discover` of a builder |
 //! | tower's [`Discover`](tower::discover::Discover), which brings its own services | [`Cluster::follow_discover`](crate::Cluster::follow_discover) |
 //!
 //! Whatever a source does, the cluster keeps serving: an error, a refused set, a panic or the end
-//! of the stream leaves its last good set in use and is told as an [event](crate::event). An empty
-//! set is taken at its word: a source that may answer "nothing" by mistake should not deliver it.
-//! A stream that is followed a second time is a second source: to go on with the set of one that
-//! broke off, write to a [`Source`](crate::cluster::Source) of your own. Changes
-//! that are ready at the same moment are applied together: up to 1024, of tokio's channels 128.
+//! of the stream leaves its last good set in use and is told as an [event](crate::event).
+//! [`Cluster::sources`](crate::Cluster::sources) tells how old that set is and what fails.
+//!
+//! An empty set is refused like any other bad one, unless [`allow_empty`](Options::allow_empty) is
+//! set: a source that says "nothing" is more often broken than right. Each set is judged as it was
+//! delivered, whatever stands beside it: of an empty set and then an insert, the insert is taken.
+//!
+//! A source is known by its name: a stream that is followed under the name of one that broke off
+//! [goes on](crate::cluster::Source::follow) with what that has listed.
+//!
+//! Changes that are ready at the same moment are applied together: up to 1024, of tokio's channels
+//! 128.
+
+mod backoff;
+mod options;
 
 use crate::endpoint::{Endpoint, EndpointId};
 use crate::error::BoxError;
+
+pub(crate) use self::backoff::Backoff;
+pub(crate) use self::options::Empty;
+
+pub use self::options::Options;
 
 /// One change to the endpoints of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +47,8 @@ pub enum Change {
     /// Removes the endpoint with this id; one that the source does not list is no error.
     Remove(EndpointId),
     /// Makes these endpoints the source's whole set. Applied as a difference: what stays the same
-    /// is not touched. An id that stands in it twice is an error, and nothing changes.
+    /// is not touched. An id that stands in it twice is an error, and nothing changes. So is an
+    /// empty set, unless the source may [deliver one](Options::allow_empty).
     Replace(Vec<Endpoint>),
 }
 

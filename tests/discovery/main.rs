@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod empty;
 mod events;
 mod failures;
 mod forgetting;
+mod names;
+mod restarts;
 mod sources;
+mod status;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;

@@ -12,13 +12,13 @@ use tower::discover::{Change as TowerChange, ServiceList};
 use tower::{ServiceExt, service_fn};
 use whippletree::discover::Change;
 use whippletree::event::Event;
-use whippletree::{Balance, Cluster, Context, Endpoint};
+use whippletree::{Balance, BalanceLayer, Cluster, Context, Endpoint};
 
 use crate::support::{ids, soon};
 use crate::{cluster, ended, endpoint, failed, fed, id, set, told};
 
 /// Items that are never ready together, and so are not merged.
-fn one_by_one<T>(items: impl IntoIterator<Item = T>) -> impl Stream<Item = T> {
+pub(crate) fn one_by_one<T>(items: impl IntoIterator<Item = T>) -> impl Stream<Item = T> {
     stream::iter(items).then(|item| async {
         tokio::task::yield_now().await;
         item
@@ -76,7 +76,7 @@ async fn updates_are_applied_though_no_request_comes() {
     let mut events = cluster.subscribe();
     let (sets, stream) = fed();
     let follower = tokio::spawn(cluster.follow("sets", stream));
-    for (names, expected) in [("a", Event::Added(id("a"))), ("", Event::Removed(id("a")))] {
+    for (names, expected) in [("a", Event::Added(id("a"))), ("a b", Event::Added(id("b")))] {
         sets.send(set(names)).unwrap();
         assert_eq!(soon(events.next()).await, Some(expected));
     }
@@ -106,6 +106,15 @@ fn balance_with_sources_needs_a_runtime_and_says_so() {
     let error = builder.connect(|_| ()).unwrap_err();
     assert!(error.is_config());
     assert_eq!(error.to_string(), r#"discover: "sets" needs a tokio runtime"#);
+}
+
+#[test]
+fn balance_with_two_sources_of_one_name_is_refused() {
+    let builder = Balance::builder().discover("sets", stream::empty::<Vec<Endpoint>>);
+    let builder = builder.discover("sets", stream::empty::<Vec<Endpoint>>);
+    let refused = r#"discover: "sets" names two sources"#;
+    assert_eq!(builder.clone().connect(|_| ()).unwrap_err().to_string(), refused);
+    assert_eq!(BalanceLayer::new(builder).unwrap_err().to_string(), refused);
 }
 
 #[tokio::test]

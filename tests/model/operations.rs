@@ -25,6 +25,10 @@ pub(crate) enum Operation {
     Replace(Writer, Vec<Described>),
     /// Changes that the stream delivers at one moment.
     Batch(Vec<Item>),
+    /// Takes back all that the source or the stream lists.
+    Withdraw(Writer),
+    /// Another stream takes the place of the one that is followed.
+    Follow,
     SetWeight(usize, u16),
     Pick(Wish),
     /// Ends one of the open leases.
@@ -93,6 +97,8 @@ fn operation() -> BoxedStrategy<Operation> {
         2 => (writer(), 0..IDS).prop_map(|(writer, id)| Operation::Remove(writer, id)),
         2 => (writer(), vec(described(), 0..4)).prop_map(|(writer, set)| Operation::Replace(writer, set)),
         2 => vec(item(), 1..6).prop_map(Operation::Batch),
+        1 => prop_oneof![Just(Writer::Source), Just(Writer::Stream)].prop_map(Operation::Withdraw),
+        1 => Just(Operation::Follow),
         1 => (0..IDS, weight()).prop_map(|(id, weight)| Operation::SetWeight(id, weight)),
         6 => wish().prop_map(Operation::Pick),
         4 => (any::<usize>(), ending()).prop_map(|(which, how)| Operation::End(which, how)),

@@ -110,7 +110,8 @@ impl Model {
     }
 
     /// What the stream delivers at one moment: the last word on each endpoint counts, as though
-    /// the others had not been said.
+    /// the others had not been said. A set that is refused (it is empty, or has an id twice) was
+    /// not said either.
     pub(crate) fn batch(&mut self, items: &[Item]) {
         let mut whole: Option<BTreeMap<usize, Described>> = None;
         let mut single: BTreeMap<usize, Option<Described>> = BTreeMap::new();
@@ -125,7 +126,7 @@ impl Model {
                 Item::Replace(set) => {
                     let by_id: BTreeMap<_, _> =
                         set.iter().map(|described| (described.id, described.clone())).collect();
-                    if by_id.len() == set.len() {
+                    if by_id.len() == set.len() && !set.is_empty() {
                         single.clear();
                         whole = Some(by_id);
                     }

@@ -30,11 +30,13 @@ pub(crate) fn run(case: &Case, operations: &[Operation]) {
     assert_eq!(crate::strict::in_flight(&run.cluster), 0);
 }
 
+type Follower = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 struct Run {
     cluster: Cluster<String>,
     source: Source,
     changes: UnboundedSender<Change>,
-    follower: Pin<Box<dyn Future<Output = ()> + Send>>,
+    follower: Follower,
     model: Model,
     /// With the number of the server that each is on.
     leases: Vec<(Lease<String>, usize)>,
@@ -46,11 +48,10 @@ impl Run {
             Cluster::builder().policy(std::sync::Arc::clone(&case.policy)).cost(case.cost);
         let builder = builder.failback(Failback::Immediate).outlier(None);
         let cluster = builder.seed(case.seed).connect(|at| at.address().to_string());
-        let (changes, stream) = unbounded_channel();
-        let stream = UnboundedReceiverStream::new(stream);
+        let (changes, follower) = follow(&cluster);
         Self {
             source: cluster.source("source"),
-            follower: Box::pin(cluster.follow("stream", stream)),
+            follower,
             cluster,
             changes,
             model: Model::default(),
@@ -82,6 +83,14 @@ impl Run {
                 assert_eq!(removed, self.model.remove(*writer, *at));
             }
             Operation::Replace(writer, set) => self.replace(*writer, set),
+            Operation::Withdraw(writer) => {
+                match writer {
+                    Writer::Stream => self.cluster.source("stream").withdraw(),
+                    _ => self.source.withdraw(),
+                }
+                assert!(self.model.replace(*writer, &[]));
+            }
+            Operation::Follow => self.follow(),
             Operation::SetWeight(at, weight) => {
                 let result = self.cluster.set_weight(&id(*at), Weight::from(*weight));
                 assert_eq!(result.is_ok(), self.model.set_weight(*at, *weight));
@@ -117,6 +126,15 @@ impl Run {
         }
         assert!(self.follower.as_mut().now_or_never().is_none());
         self.model.batch(items);
+    }
+
+    /// What the stream before has listed stays, what it delivers from now on is not taken.
+    fn follow(&mut self) {
+        let (changes, follower) = follow(&self.cluster);
+        let endpoint = Endpoint::new("late:1").unwrap();
+        self.changes.send(Change::Replace(vec![endpoint])).unwrap();
+        assert!(self.follower.as_mut().now_or_never().is_some());
+        (self.changes, self.follower) = (changes, follower);
     }
 
     fn pick(&mut self, wish: &Wish) {
@@ -167,6 +185,12 @@ impl Run {
         let available = present.iter().any(|record| record.described.weight > 0);
         assert_eq!(self.cluster.is_available(), available);
     }
+}
+
+fn follow(cluster: &Cluster<String>) -> (UnboundedSender<Change>, Follower) {
+    let (changes, stream) = unbounded_channel();
+    let stream = UnboundedReceiverStream::new(stream);
+    (changes, Box::pin(cluster.follow("stream", stream)))
 }
 
 fn endpoints(set: &[Described]) -> Vec<Endpoint> {
