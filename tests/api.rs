@@ -12,7 +12,8 @@ use whippletree::endpoint::{Address, Labels, Locality, Subset};
 use whippletree::event::{Event, Events};
 use whippletree::load::{Completion, Cost, PeakEwma};
 use whippletree::policy::{
-    self, Build, Candidates, LeastRequest, P2c, Pick, Policy, Random, RoundRobin,
+    self, Build, Candidates, LeastRequest, Maglev, P2c, Pick, Policy, Random, Rendezvous, RingHash,
+    RoundRobin,
 };
 use whippletree::{
     Balance, BalanceLayer, Cluster, Context, Endpoint, EndpointId, Error, Lease, Outcome, Weight,
@@ -81,6 +82,9 @@ fn public_types_are_send_sync_and_unpin() {
     everything::<Random>();
     everything::<RoundRobin>();
     everything::<LeastRequest>();
+    everything::<RingHash>();
+    everything::<Maglev>();
+    everything::<Rendezvous>();
     everything::<Update>();
     send_sync::<dyn Policy>();
     send_sync::<dyn Pick>();
@@ -122,7 +126,7 @@ fn bad_values_are_refused_by_name_and_value() {
     check(Endpoint::new("a:1").unwrap().with_id(""), r#"id: "" is empty"#);
     check(
         policy::by_name("fastest"),
-        r#"policy: "fastest" is none of p2c, least_request, round_robin, random"#,
+        r#"policy: "fastest" is none of p2c, least_request, round_robin, random, ring_hash, ketama, maglev, rendezvous"#,
     );
     check(
         Balance::builder().endpoints(["a:1", "b"]),
@@ -195,7 +199,7 @@ fn bad_configuration_is_refused_with_its_place() {
     check(parse("cost = 'price'").cluster(), r#"cost: "price" is none of in_flight, peak_ewma"#);
     check(
         parse("policy = 'x'").cluster(),
-        r#"policy: "x" is none of p2c, least_request, round_robin, random"#,
+        r#"policy: "x" is none of p2c, least_request, round_robin, random, ring_hash, ketama, maglev, rendezvous"#,
     );
     for (text, says) in [
         ("polcy = 'p2c'", "unknown field `polcy`"),

@@ -13,6 +13,9 @@
 //! | [`LeastRequest`] | the cheapest of all | every cost read | 2 bytes per endpoint if weights differ | few endpoints, long requests, one balancer in front of them |
 //! | [`RoundRobin`] | each in its turn | one shared counter | none; up to 512 KiB if weights differ | requests cost the same and exact shares matter |
 //! | [`Random`] | any | nothing read | as `P2c` | many balancers, stateless; the baseline |
+//! | [`Maglev`] | the endpoint of the key | one look into a table | 128 KiB, and 8 to 16 bytes per endpoint | caches, sessions in memory: equal keys must meet; evenly |
+//! | [`RingHash`] | the endpoint of the key | a search of one or two points | 10 to 20 bytes per point, 160 points per endpoint as nginx | the same, in agreement with Envoy, gRPC or nginx |
+//! | [`Rendezvous`] | the endpoint of the key | one hash per endpoint | 8 to 16 bytes per endpoint | the same, few endpoints; a removal moves least |
 //!
 //! Why two at random and not the cheapest of all? Every balancer sees only its own requests. If
 //! each of a hundred sends its next one to the endpoint it believes the least loaded, they all
@@ -56,6 +59,7 @@
 //! ```
 
 mod candidates;
+pub mod hash;
 mod least_request;
 mod p2c;
 mod random;
@@ -70,6 +74,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 
 pub use self::candidates::Candidates;
+pub use self::hash::{Maglev, Rendezvous, RingHash};
 pub use self::least_request::LeastRequest;
 pub use self::p2c::P2c;
 pub use self::random::Random;
@@ -88,6 +93,15 @@ pub trait Policy: fmt::Debug + Send + Sync + 'static {
 
     /// Prepares to pick among `build.endpoints`, which are never empty.
     fn build(&self, build: &Build<'_>) -> Box<dyn Pick>;
+
+    /// Whether pickers are built over all the endpoints of a tier, available or not, so that a change of health
+    /// moves nobody's keys but those of the endpoint concerned. Default no.
+    ///
+    /// Endpoints that are not available are then among the [`Candidates`], which do not allow
+    /// them.
+    fn keeps_unavailable(&self) -> bool {
+        false
+    }
 }
 
 /// Picks one of the endpoints that it was built for.
@@ -120,7 +134,8 @@ pub struct Build<'a> {
     pub phase: u64,
 }
 
-/// The built-in policy called `name`: `p2c`, `least_request`, `round_robin` or `random`.
+/// The built-in policy called `name`: `p2c`, `least_request`, `round_robin`, `random`, `ring_hash`,
+/// `ketama` (a ring as nginx's), `maglev` or `rendezvous`.
 ///
 /// # Errors
 ///
@@ -135,11 +150,15 @@ pub struct Build<'a> {
 /// # Ok::<(), whippletree::Error>(())
 /// ```
 pub fn by_name(name: &str) -> Result<Arc<dyn Policy>, Error> {
-    let known: [Arc<dyn Policy>; 4] = [
+    let known: [Arc<dyn Policy>; 8] = [
         Arc::new(P2c::new()),
         Arc::new(LeastRequest::new()),
         Arc::new(RoundRobin::new()),
         Arc::new(Random::new()),
+        Arc::new(RingHash::new()),
+        Arc::new(RingHash::ketama()),
+        Arc::new(Maglev::new()),
+        Arc::new(Rendezvous::new()),
     ];
     let names: Vec<&str> = known.iter().map(|policy| policy.name()).collect();
     let unknown = || Error::config("policy", name, format!("is none of {}", names.join(", ")));
@@ -153,5 +172,9 @@ impl<P: Policy + ?Sized> Policy for Arc<P> {
 
     fn build(&self, build: &Build<'_>) -> Box<dyn Pick> {
         (**self).build(build)
+    }
+
+    fn keeps_unavailable(&self) -> bool {
+        (**self).keeps_unavailable()
     }
 }
