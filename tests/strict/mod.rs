@@ -9,7 +9,9 @@ pub(crate) mod statistics;
 use std::sync::Arc;
 
 use whippletree::load::{Cost, PeakEwma};
-use whippletree::policy::{LeastRequest, P2c, Policy, Random, RoundRobin};
+use whippletree::policy::{
+    LeastRequest, Maglev, P2c, Policy, Random, Rendezvous, RingHash, RoundRobin,
+};
 use whippletree::{Cluster, Context, Endpoint, EndpointId, Lease};
 
 pub(crate) use self::ready::StrictReady;
@@ -22,6 +24,10 @@ pub(crate) fn policies() -> Vec<Arc<dyn Policy>> {
         Arc::new(LeastRequest::new()),
         Arc::new(RoundRobin::new()),
         Arc::new(Random::new()),
+        // Small, because some tests change the endpoints thousands of times.
+        Arc::new(RingHash::new().ring_size(64..=4096).unwrap()),
+        Arc::new(Maglev::new().table_size(251).unwrap()),
+        Arc::new(Rendezvous::new()),
     ]
 }
 
