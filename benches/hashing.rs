@@ -9,7 +9,8 @@
 //! - pingora's `Continuum::node`: the search of the same ring. It counts nothing in flight and its
 //!   list does not change; it hashes the key, 8 bytes, by itself.
 //! - pingora's `LoadBalancer` over that ring.
-//! - a table of as many slots as Maglev's, and nothing else but the count of the request.
+//! - a table of as many slots as Maglev's in a cluster, with the same lease: a policy that does nothing but
+//!   read it.
 //!
 //! ```text
 //! cargo bench -p whippletree-bench --bench hashing [-- --quick]
@@ -21,9 +22,9 @@ use std::hint::black_box;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId};
 use whippletree::policy::hash::{Maglev, Rendezvous, RingHash};
-use whippletree::policy::{Policy, Random};
+use whippletree::policy::{Build, Candidates, Pick, Policy, Random};
 use whippletree::{Cluster, Context, Weight};
-use whippletree_bench::peers::{floor::Table, pingora};
+use whippletree_bench::peers::pingora;
 use whippletree_bench::service::Unit;
 use whippletree_bench::{criterion, fixtures, names, threads};
 
@@ -70,6 +71,35 @@ fn whippletree(group: &mut Group<'_>, threads: usize, size: usize) {
     for (name, cluster) in &clusters {
         shared(group, (threads, size), name, || || pick(cluster));
     }
+    let busy = &clusters[2].1;
+    let without_key = Context::new();
+    let held: Vec<_> = (0..names::BUSY * size).map(|_| busy.pick(&without_key)).collect();
+    shared(group, (threads, size), names::MAGLEV_BUSY, || || pick(busy));
+    drop(held);
+}
+
+/// The owners of as many slots as Maglev's table has.
+#[derive(Debug)]
+struct BareTable;
+
+struct Slots(Box<[u16]>);
+
+impl Policy for BareTable {
+    fn name(&self) -> &str {
+        "bare_table"
+    }
+
+    fn build(&self, build: &Build<'_>) -> Box<dyn Pick> {
+        let owners = (0..65_537).map(|slot| (slot % build.endpoints.len()) as u16);
+        Box::new(Slots(owners.collect()))
+    }
+}
+
+impl Pick for Slots {
+    fn pick(&self, candidates: &Candidates<'_>) -> Option<usize> {
+        let slot = candidates.hash()? % self.0.len() as u64;
+        Some(self.0[slot as usize].into())
+    }
 }
 
 fn peers(group: &mut Group<'_>, threads: usize, size: usize) {
@@ -84,8 +114,8 @@ fn peers(group: &mut Group<'_>, threads: usize, size: usize) {
         drop(black_box(balancer.select(&key().to_le_bytes(), pingora::MAX_ITERATIONS)));
     };
     shared(group, at, names::PINGORA_CONSISTENT, || select);
-    let table = Table::new(size);
-    shared(group, at, names::TABLE_FLOOR, || || table.pick(key()));
+    let table = cluster(BareTable, size);
+    shared(group, at, names::BARE_TABLE, || || pick(&table));
 }
 
 fn build(group: &mut Group<'_>, size: usize) {

@@ -47,12 +47,14 @@ pub const KETAMA: &str = "whippletree RingHash::ketama";
 pub const RING_HASH: &str = "whippletree RingHash";
 /// `whippletree::policy::Maglev`, 65 537 slots.
 pub const MAGLEV: &str = "whippletree Maglev";
-/// The same with bounded loads.
+/// The same with bounded loads, idle.
 pub const MAGLEV_BOUNDED: &str = "whippletree Maglev, bounded 1.25";
+/// The same while every endpoint has about [`BUSY`] requests in flight.
+pub const MAGLEV_BUSY: &str = "whippletree Maglev, bounded 1.25, busy";
 /// `whippletree::policy::Rendezvous`, which reads every endpoint.
 pub const RENDEZVOUS: &str = "whippletree Rendezvous";
-/// A table of 65 537 slots read at the key, and the request counted in and out.
-pub const TABLE_FLOOR: &str = "floor of a table";
+/// A policy that reads a table of 65 537 slots at the key and does nothing else.
+pub const BARE_TABLE: &str = "bare table and lease";
 /// `pingora_ketama::Continuum::node` for the same keys, their hashing included.
 pub const PINGORA_KETAMA: &str = "pingora ketama, lookup alone";
 /// `pingora_load_balancing` over the same ring.
@@ -72,6 +74,8 @@ pub const PINGORA_RANDOM: &str = "pingora Random";
 /// The memory traffic of a pick and nothing else.
 pub const FLOOR: &str = "floor";
 
+/// Requests in flight on each endpoint under the name [`MAGLEV_BUSY`].
+pub const BUSY: usize = 4;
 /// Requests that each thread keeps in the `Buffer` under the name [`TOWER_PIPELINE`].
 pub const PIPELINE: usize = 32;
 

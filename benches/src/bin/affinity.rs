@@ -17,7 +17,7 @@ use whippletree_bench::fixtures;
 use whippletree_bench::service::Unit;
 
 const SIZES: [usize; 3] = [10, 100, 1_000];
-/// Keys per endpoint, so that chance adds 2 % to the peak at most.
+/// Keys per endpoint, so that chance adds some 3.5 % to the peak of a thousand.
 const KEYS: usize = 10_000;
 const FACTORS: [f64; 4] = [1.1, 1.25, 1.5, 2.0];
 /// Requests of the experiment with bounds.

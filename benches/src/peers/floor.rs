@@ -41,34 +41,6 @@ impl Floor {
     }
 }
 
-/// A table of slots read at a key, one `ArcSwap` load, one increment and one decrement: the least that
-/// a pick by a table can cost.
-#[derive(Debug)]
-pub struct Table {
-    state: ArcSwap<(Vec<u16>, Vec<Slot>)>,
-}
-
-impl Table {
-    /// The slots of Maglev's table by default.
-    const SLOTS: usize = 65_537;
-
-    /// `endpoints` owners of the table's slots, in turn.
-    pub fn new(endpoints: usize) -> Self {
-        let table = (0..Self::SLOTS).map(|slot| (slot % endpoints) as u16).collect();
-        let slots = (0..endpoints).map(|_| Slot::default()).collect();
-        Self { state: ArcSwap::from_pointee((table, slots)) }
-    }
-
-    /// One pick and its end.
-    pub fn pick(&self, key: u64) {
-        let state = self.state.load();
-        let (table, slots) = &**state;
-        let chosen = black_box(&slots[usize::from(table[(key % table.len() as u64) as usize])]);
-        chosen.in_flight.fetch_add(1, Ordering::Relaxed);
-        chosen.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// A published list of endpoints, each behind its own `Arc`.
 #[derive(Debug)]
 pub struct ArcList {

@@ -2,8 +2,8 @@ use std::fmt;
 
 use super::Results;
 use crate::names::{
-    ADD, BALANCE, BARE, BUFFER_SIZES, BUILD, CLUSTER, HASHING, KETAMA, MAGLEV, P2C, P2C_EWMA, PICK,
-    PINGORA_KETAMA, PINGORA_ROUND_ROBIN, RANDOM, REQUEST, ROUND_ROBIN, TABLE_FLOOR, TOWER,
+    ADD, BALANCE, BARE, BARE_TABLE, BUFFER_SIZES, BUILD, CLUSTER, HASHING, KETAMA, MAGLEV, P2C,
+    P2C_EWMA, PICK, PINGORA_KETAMA, PINGORA_ROUND_ROBIN, RANDOM, REQUEST, ROUND_ROBIN, TOWER,
     TOWER_BUFFER, TOWER_EWMA, TOWER_PIPELINE,
 };
 
@@ -125,7 +125,7 @@ fn hashing(results: &Results) -> [Claim; 4] {
         limit: Limit::Nanos(most),
     };
     [
-        times(MAGLEV, TABLE_FLOOR, 2.0),
+        times(MAGLEV, BARE_TABLE, 2.0),
         times(KETAMA, PINGORA_KETAMA, 2.0),
         built(MAGLEV, 20e6),
         built(KETAMA, 10e6),

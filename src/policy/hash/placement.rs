@@ -47,7 +47,7 @@ pub(super) fn nginx(endpoints: &[&Endpoint], most: u32) -> Vec<(u32, u32)> {
         }
         shares.weight(index) * NGINX_POINTS
     };
-    let mut points = Vec::new();
+    let mut points = Vec::with_capacity((0..endpoints.len()).map(count).sum::<u64>() as usize);
     for (index, endpoint) in endpoints.iter().enumerate() {
         let address = nginx_address(endpoint);
         let mut previous = 0_u32;

@@ -147,11 +147,11 @@ impl Policy for RingHash {
         match self.placement {
             Placement::Envoy => {
                 let points = envoy(build.endpoints, self.least, self.most);
-                self.options.picker(Ring::new(points, rest), build)
+                self.options.picker(Ring::new(&points, rest), build)
             }
             Placement::Nginx => {
                 let points = nginx(build.endpoints, self.most);
-                self.options.picker(Ring::new(points, rest), build)
+                self.options.picker(Ring::new(&points, rest), build)
             }
         }
     }
