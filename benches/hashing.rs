@@ -1,16 +1,16 @@
 //! What a pick by a key costs, and what building rings and tables does.
 //!
-//! Measured for whippletree: `cluster.pick(&context)` with a hash, another one at every pick, and the drop of
-//! the lease. Building is the change of the weight of one of n endpoints, which builds anew what the policy
-//! picks by (and publishes it, which `publish` measures alone).
+//! Measured for whippletree: `cluster.pick(&context)` with a hash, another one at every pick, and the
+//! drop of the lease. Building is the change of the weight of one of n endpoints, which builds anew
+//! what the policy picks by (and publishes it, which `publish` measures alone).
 //!
 //! Measured for the peers:
 //!
 //! - pingora's `Continuum::node`: the search of the same ring. It counts nothing in flight and its
 //!   list does not change; it hashes the key, 8 bytes, by itself.
 //! - pingora's `LoadBalancer` over that ring.
-//! - a table of as many slots as Maglev's in a cluster, with the same lease: a policy that does nothing but
-//!   read it.
+//! - a table of as many slots as Maglev's in a cluster, with the same lease: a policy that does
+//!   nothing but read it.
 //!
 //! ```text
 //! cargo bench -p whippletree-bench --bench hashing [-- --quick]

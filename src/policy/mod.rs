@@ -15,7 +15,7 @@
 //! | [`Random`] | any | nothing read | as `P2c` | many balancers, stateless; the baseline |
 //! | [`Maglev`] | the endpoint of the key | one look into a table | 128 KiB, and 8 to 16 bytes per endpoint | caches, sessions in memory: equal keys must meet; evenly |
 //! | [`RingHash`] | the endpoint of the key | a search of one or two points | 10 to 20 bytes per point, 160 points per endpoint as nginx | the same, in agreement with Envoy, gRPC or nginx |
-//! | [`Rendezvous`] | the endpoint of the key | one hash per endpoint | 8 to 16 bytes per endpoint | the same, few endpoints; a removal moves least |
+//! | [`Rendezvous`] | the endpoint of the key | one hash per endpoint | 8 to 16 bytes per endpoint | the same, few endpoints; nothing moves but what must |
 //!
 //! Why two at random and not the cheapest of all? Every balancer sees only its own requests. If
 //! each of a hundred sends its next one to the endpoint it believes the least loaded, they all
@@ -94,8 +94,8 @@ pub trait Policy: fmt::Debug + Send + Sync + 'static {
     /// Prepares to pick among `build.endpoints`, which are never empty.
     fn build(&self, build: &Build<'_>) -> Box<dyn Pick>;
 
-    /// Whether pickers are built over all the endpoints of a tier, available or not, so that a change of health
-    /// moves nobody's keys but those of the endpoint concerned. Default no.
+    /// Whether pickers are built over all the endpoints of a tier, available or not, so that a
+    /// change of health moves nobody's keys but those of the endpoint concerned. Default no.
     ///
     /// Endpoints that are not available are then among the [`Candidates`], which do not allow
     /// them.

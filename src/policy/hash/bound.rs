@@ -45,32 +45,40 @@ impl Bound {
         Self { factor, shares: Shares::new(endpoints) }
     }
 
-    /// Whether the endpoint has a slot free, seen without looking at all the others; if not, it
-    /// may have one all the same.
+    /// The slots of all, or `None` if the endpoint, `home`, surely has one free.
     ///
-    /// An idle endpoint has. Otherwise the requests in flight are summed only until there are so
-    /// many that the endpoint's share exceeds what it has.
-    pub(super) fn surely_fits(&self, index: usize, candidates: &Candidates<'_>) -> bool {
-        let busy = candidates.in_flight(index);
-        if busy == 0 {
-            return true;
-        }
-        let (weight, whole) = (self.shares.weight(index) as f64, self.shares.whole() as f64);
-        let slots = f64::from(busy + 1) * whole / weight;
-        let enough = (slots * PARTS as f64 / self.factor.0 as f64).ceil() as u64;
+    /// An idle endpoint has. Otherwise the requests in flight are summed until there are so many
+    /// that its share exceeds what it has; only if that does not happen is the sum complete.
+    pub(super) fn slots_unless_free(
+        &self,
+        home: usize,
+        candidates: &Candidates<'_>,
+    ) -> Option<Slots<'_>> {
+        let enough = match candidates.in_flight(home) {
+            0 => return None,
+            busy => self.enough(home, busy),
+        };
+        let restricted = candidates.is_restricted();
         let mut sum = 0;
-        allowed(candidates).any(|index| {
-            sum += u64::from(candidates.in_flight(index));
-            sum >= enough
-        })
+        for index in 0..candidates.len() {
+            if !restricted || candidates.allows(index) {
+                sum += u64::from(candidates.in_flight(index));
+                if sum >= enough {
+                    return None;
+                }
+            }
+        }
+        let within = || allowed(candidates).map(|index| self.shares.weight(index)).sum();
+        let within = restricted.then(within);
+        Some(Slots { shares: &self.shares, total: self.factor.total(sum), within })
     }
 
-    /// Counts all that is in flight on the endpoints that the request allows.
-    pub(super) fn slots(&self, candidates: &Candidates<'_>) -> Slots<'_> {
-        let sum = |of: &dyn Fn(usize) -> u64| allowed(candidates).map(of).sum();
-        let total = self.factor.total(sum(&|index| u64::from(candidates.in_flight(index))));
-        let within = candidates.is_restricted().then(|| sum(&|index| self.shares.weight(index)));
-        Slots { shares: &self.shares, total, within }
+    /// How many requests in flight on all endpoints give this one more slots than `busy`, whatever
+    /// the rounding.
+    fn enough(&self, index: usize, busy: u32) -> u64 {
+        let (weight, whole) = (self.shares.weight(index) as f64, self.shares.whole() as f64);
+        let total = f64::from(busy + 1) * whole / weight;
+        (total * PARTS as f64 / self.factor.0 as f64).ceil() as u64
     }
 }
 
@@ -85,8 +93,8 @@ pub(super) struct Slots<'a> {
 impl Slots<'_> {
     /// The slots of an endpoint, at least 1.
     ///
-    /// Among a part of the endpoints each share is rounded up by itself: one slot more than there need be at
-    /// most, for which the weights before each endpoint are not summed at every pick.
+    /// Among a part of the endpoints each share is rounded up by itself: at most one slot more,
+    /// for which the weights before each endpoint need not be summed at every pick.
     pub(super) fn of(&self, index: usize) -> u64 {
         let slots = match self.within {
             None => self.shares.of(index, self.total),

@@ -16,8 +16,8 @@ pub fn xxh64_key(key: impl AsRef<[u8]>) -> u64 {
 
 /// CRC-32 (IEEE), which nginx and pingora hash keys with, in the low 32 bits.
 ///
-/// For [`RingHash::ketama`](super::RingHash::ketama), which looks at no others. As the high bits are 0, other
-/// policies should be given [`xxh64_key`].
+/// For [`RingHash::ketama`](super::RingHash::ketama), which looks at no others. As the high bits
+/// are 0, other policies should be given [`xxh64_key`].
 ///
 /// ```
 /// use whippletree::policy::hash::crc32_key;

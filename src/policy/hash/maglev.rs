@@ -13,25 +13,25 @@ const SIZE: u32 = 65_537;
 /// The most slots: Envoy's limit.
 const MOST: u32 = 5_000_011;
 
-/// Slots of the table that a key looks at before all endpoints are compared by
-/// score. Where one of ten endpoints can serve, that finds it for 998 keys in a thousand.
+/// Slots of the table that a key looks at before all endpoints are compared by score. Where one of
+/// ten endpoints can serve, that finds it for 998 keys in a thousand.
 const PROBES: u64 = 64;
 
 /// Consistent hashing by Google's Maglev table, exactly as Envoy fills it.
 ///
-/// A table of a prime number of slots is filled by the endpoints taking turns, each going through the slots
-/// in an order of its own; a key belongs to the endpoint in slot `hash % size`. Shares are as even as
-/// can be: with equal weights no endpoint has more than one slot more than another. Hash
-/// keys with [`xxh64_key`](super::xxh64_key).
+/// A table of a prime number of slots is filled by the endpoints taking turns, each going through
+/// the slots in an order of its own; a key belongs to the endpoint in slot `hash % size`. Shares
+/// are as even as can be: with equal weights no endpoint has more than one slot more than another.
+/// Hash keys with [`xxh64_key`](super::xxh64_key).
 ///
 /// An endpoint that cannot serve keeps its slots: each of its keys looks into other slots, by the
-/// rule of Envoy's retries, and no other key moves. A change of **membership** or weight refills the
-/// table, which moves a few more keys than there need be: at 65 537 slots 10.2 % for one of ten
-/// endpoints (10 would do) and 0.7 % for one of a thousand (0.1 would do); a larger table moves
-/// fewer.
+/// rule of Envoy's retries, and no other key moves. A change of **membership** or weight refills
+/// the table, which moves some keys besides: at 65 537 slots 0.2 % when one of ten endpoints
+/// leaves, 0.6 % of a hundred or a thousand; a larger table moves fewer.
 ///
-/// A pick is one division and one look into the table. Memory: 2 bytes per slot (4 with more than
-/// 65 536 endpoints), 128 KiB by default, and 8 or 16 per endpoint.
+/// A pick is one division and one look into the table, some 6 ns more than
+/// [`Random`](crate::policy::Random). Memory: 2 bytes per slot (4 with more than 65 536 endpoints),
+/// 128 KiB by default, and 8 or 16 per endpoint. Building takes 2 to 4 ms.
 ///
 /// ```
 /// use whippletree::policy::hash::{Maglev, xxh64_key};
@@ -59,7 +59,8 @@ impl Maglev {
     /// Sets the number of slots, a prime of at most 5 000 011 (Envoy's limit). Default 65 537.
     ///
     /// It should be at least a hundred times the number of endpoints; those beyond the number of
-    /// slots get no keys. Building takes time in proportion: some 0.1 s for the largest.
+    /// slots get no keys. Building takes up to 60 ms with
+    /// 655 373 slots and 1.5 s with the most.
     ///
     /// # Errors
     ///

@@ -80,10 +80,9 @@ impl<O: Order> Pick for Bounded<O> {
             return self.keyed.fallback.pick(candidates);
         };
         let home = self.keyed.first_allowed(key, candidates)?;
-        if self.bound.surely_fits(home, candidates) {
+        let Some(slots) = self.bound.slots_unless_free(home, candidates) else {
             return Some(home);
-        }
-        let slots = self.bound.slots(candidates);
+        };
         let fits = |index| slots.of(index) > u64::from(candidates.in_flight(index));
         if fits(home) {
             return Some(home);

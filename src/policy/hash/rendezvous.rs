@@ -10,12 +10,12 @@ use crate::policy::{Build, Pick, Policy};
 /// has it.
 ///
 /// The score of an endpoint is −w / ln u, where w is its weight and u a number between 0 and 1
-/// drawn from the key and the endpoint's id. Nothing moves but what must: removing an endpoint moves its own keys, to each of the
-/// others in proportion to its weight, and raising a weight moves keys to that endpoint only. Shares are exact on average, with no table to
-/// build.
+/// drawn from the key and the endpoint's id. Nothing moves but what must: removing an endpoint
+/// moves its own keys, to each of the others in proportion to its weight, and raising a weight
+/// moves keys to that endpoint only. Shares are exact on average, and nothing is built.
 ///
-/// A pick reads all endpoints, some 1.5 ns for each; with weights that differ 2.5 ns. Memory: 8
-/// bytes per endpoint, 16 if weights differ.
+/// A pick reads all endpoints, some 2.5 ns for each. Memory: 8 bytes per endpoint, 16 if weights
+/// differ.
 ///
 /// ```
 /// use whippletree::policy::hash::{Rendezvous, xxh64_key};

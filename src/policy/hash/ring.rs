@@ -18,18 +18,21 @@ const ENVOY_MOST: u32 = 8 << 20;
 
 /// Consistent hashing on a ring: a key belongs to the endpoint whose point comes next.
 ///
-/// Every endpoint has many points on a ring of hash values. When one leaves, or cannot serve, each of
-/// its keys goes to the next point clockwise whose endpoint can, and no other key moves. Two
+/// Every endpoint has many points on a ring of hash values. While it cannot serve, each of its
+/// keys goes to the next point clockwise whose endpoint can, and no other key moves. Two
 /// placements of the points, for agreeing with what else picks by the same keys:
 ///
 /// - [`new`](Self::new): Envoy's and gRPC's. Point *i* of an endpoint is XXH64 of `id_i`. Hash keys
-///   with [`xxh64_key`](super::xxh64_key).
+///   with [`xxh64_key`](super::xxh64_key). How many points an endpoint has depends on its share of
+///   the weights, so that a removal may also move keys between those that stay: of ten equal
+///   endpoints 6 %, of a hundred none (they have 11 points each, with or without it).
 /// - [`ketama`](Self::ketama): that of nginx's `hash … consistent` and pingora. Hash keys with
-///   [`crc32_key`](super::crc32_key).
+///   [`crc32_key`](super::crc32_key). A removal moves the lost keys only.
 ///
-/// A pick is a search of one or two points among a few, however many there are: some 10 ns more
-/// than [`Random`](crate::policy::Random). Memory: 18 to 20 bytes per point with Envoy's
-/// placement, 10 to 12 with nginx's (1.9 KB per endpoint of weight 1).
+/// A pick is a search among one or two points, however many there are: at 160 000 points some
+/// 40 to 50 ns more than [`Random`](crate::policy::Random), which are cache misses. Memory: 18 to
+/// 20 bytes per point with Envoy's placement, 10 to 12 with nginx's (1.9 KB per endpoint of weight
+/// 1). Building 160 000 points takes 3 ms with nginx's placement and 8 with Envoy's.
 ///
 /// ```
 /// use whippletree::policy::hash::{RingHash, crc32_key};
@@ -70,8 +73,8 @@ impl RingHash {
     ///
     /// The string that is hashed is the **address**, as in nginx: host, a zero byte and port. An
     /// IPv6 host keeps its brackets; pingora leaves them out. In nginx a server that is written
-    /// without its port is hashed without it. Endpoints with one address between them
-    /// have the same points: the first by id serves their keys, the others stand by.
+    /// without its port is hashed without it. Endpoints with one address between them have the
+    /// same points: the first by id serves their keys, the others stand by.
     #[must_use]
     pub fn ketama() -> Self {
         Self::with(Placement::Nginx)
@@ -79,13 +82,16 @@ impl RingHash {
 
     /// How many points the ring may have, at most 8 388 608. Default 1024 to 8 388 608.
     ///
-    /// With Envoy's placement the endpoint of the least weight gets so many points that the ring has at least the
-    /// lower number. The more points the more even the shares: with 1024 for a thousand endpoints the busiest
-    /// has some four times the mean, with a hundred per endpoint some 1.3 times.
+    /// With Envoy's placement every endpoint gets as many points as its weight says, and the
+    /// lightest so many that the ring has at least the lower number. The more points, the more
+    /// even the shares: with 1024 among a hundred endpoints the busiest has 1.8 times the mean,
+    /// with 131 072 it has 1.08 times. A weight far below the others makes the ring as large as
+    /// the upper number allows: 8 388 608 points take 160 MB and a second to build. gRPC stops
+    /// at 4096.
     ///
     /// With nginx's placement the number of points follows from the weights. Only beyond the upper
-    /// number (a sum of weights of more than 52 428 by default) they are scaled down in proportion;
-    /// then the picks are no longer exactly nginx's, which would build a ring of any size.
+    /// number (by default a sum of weights of more than 52 428) they are scaled down in proportion;
+    /// then picks are no longer exactly those of nginx, which builds a ring of any size.
     ///
     /// # Errors
     ///

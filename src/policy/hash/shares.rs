@@ -29,8 +29,8 @@ impl Shares {
 
     /// What the endpoint gets of `total`, in whole things. The shares of all add up to `total`.
     ///
-    /// Rounded at the ends and not each by itself, as HAProxy does, which spreads the remainder over the
-    /// endpoints.
+    /// Rounded at the ends and not each by itself, as HAProxy does, which spreads the remainder
+    /// over the endpoints.
     pub(super) fn of(&self, index: usize, total: u64) -> u64 {
         let up_to = |end| part(total, end, self.whole());
         up_to(self.ends[index]) - up_to(self.start(index))

@@ -30,8 +30,8 @@ pub(super) fn fill(endpoints: &[&Endpoint], size: u32) -> Vec<u32> {
     slots
 }
 
-/// The order in which an endpoint goes through the slots: steps of a length of its own from a start of
-/// its own. As the number of slots is a prime, they meet every slot.
+/// The order in which an endpoint goes through the slots: steps of a length of its own from a
+/// start of its own. As the number of slots is a prime, they meet every slot.
 struct Steps {
     at: u32,
     length: u32,
