@@ -19,7 +19,7 @@ use http_body_util::{BodyExt, Full};
 use tower::Service;
 use whippletree::health::HttpOutcomes;
 use whippletree::load::{Cost, PeakEwma};
-use whippletree::policy::{self, P2c, Policy};
+use whippletree::policy::{self, Maglev, P2c, Policy, Rendezvous, RingHash};
 use whippletree::{Balance, Cluster, Context, Endpoint, Outcome};
 
 struct Counting;
@@ -68,10 +68,23 @@ fn the_allocator_counts() {
 
 #[test]
 fn no_policy_allocates_per_pick() {
-    let names = ["p2c", "least_request", "round_robin", "random", "ranked"];
+    let names = [
+        "p2c",
+        "least_request",
+        "round_robin",
+        "random",
+        "ranked",
+        "ring_hash",
+        "ketama",
+        "maglev",
+        "rendezvous",
+    ];
     let mut policies: Vec<Arc<dyn Policy>> =
         names.iter().map(|name| policy::by_name(name).unwrap()).collect();
     policies.push(Arc::new(P2c::new().choices(3)));
+    policies.push(Arc::new(RingHash::new().bounded(1.25).unwrap()));
+    policies.push(Arc::new(Maglev::new().bounded(1.25).unwrap()));
+    policies.push(Arc::new(Rendezvous::new().bounded(1.25).unwrap()));
     for policy in policies {
         for cost in [Cost::InFlight, Cost::PeakEwma(PeakEwma::new())] {
             for count in [2, 10, 1000] {
@@ -82,6 +95,8 @@ fn no_policy_allocates_per_pick() {
                     let first = cluster.status().endpoints[0].endpoint.id().clone();
                     let contexts = [
                         Context::new(),
+                        Context::new().with_hash(42),
+                        Context::new().with_hash(42).with_exclude(first.clone()),
                         Context::new().with_exclude(first.clone()),
                         Context::new().with_prefer(first),
                     ];

@@ -13,7 +13,8 @@ use whippletree::event::{Event, Events};
 use whippletree::health::{Classify, GrpcOutcomes, HttpOutcomes};
 use whippletree::load::{Completion, Cost, PeakEwma};
 use whippletree::policy::{
-    self, Build, Candidates, LeastRequest, P2c, Pick, Policy, Random, Ranked, RoundRobin,
+    self, Build, Candidates, LeastRequest, Maglev, P2c, Pick, Policy, Random, Ranked, Rendezvous,
+    RingHash, RoundRobin,
 };
 use whippletree::{
     Balance, BalanceLayer, Cluster, Context, Endpoint, EndpointId, Error, Lease, Outcome, Weight,
@@ -84,6 +85,9 @@ fn public_types_are_send_sync_and_unpin() {
     everything::<Ranked>();
     everything::<RoundRobin>();
     everything::<LeastRequest>();
+    everything::<RingHash>();
+    everything::<Maglev>();
+    everything::<Rendezvous>();
     everything::<Update>();
     everything::<HttpOutcomes>();
     everything::<GrpcOutcomes>();
@@ -133,7 +137,7 @@ fn bad_values_are_refused_by_name_and_value() {
     }
     check(
         policy::by_name("fastest"),
-        r#"policy: "fastest" is none of p2c, least_request, round_robin, random, ranked"#,
+        r#"policy: "fastest" is none of p2c, least_request, round_robin, random, ranked, ring_hash, ketama, maglev, rendezvous"#,
     );
     check(
         Balance::builder().endpoints(["a:1", "b"]),
@@ -208,7 +212,7 @@ fn bad_configuration_is_refused_with_its_place() {
     check(parse("cost = 'price'").cluster(), r#"cost: "price" is none of in_flight, peak_ewma"#);
     check(
         parse("policy = 'x'").cluster(),
-        r#"policy: "x" is none of p2c, least_request, round_robin, random, ranked"#,
+        r#"policy: "x" is none of p2c, least_request, round_robin, random, ranked, ring_hash, ketama, maglev, rendezvous"#,
     );
     for (text, says) in [
         ("polcy = 'p2c'", "unknown field `polcy`"),

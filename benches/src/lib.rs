@@ -11,8 +11,15 @@
 //! | bench | measures | beside |
 //! |---|---|---|
 //! | `pick` | choosing an endpoint and ending the request | tower's `Balance`, alone and behind a `Buffer`; pingora's round robin and random; the memory traffic alone |
+//! | `hashing` | choosing an endpoint by a key; building rings and tables | pingora's ketama, alone and in its load balancer; a bare table |
 //! | `publish` | one endpoint added, removed, reweighted | pingora's `LoadBalancer::update`; a list copied into an `ArcSwap` |
 //! | `request` | a whole request through `Balance` | the service called directly; tower's `Balance` |
+//!
+//! The program `affinity` measures no time but whose keys move and how even the shares are:
+//!
+//! ```text
+//! cargo run --profile bench -p whippletree-bench --bin affinity
+//! ```
 //!
 //! A package of its own, because pingora-load-balancing needs `cmake` to build (it compiles
 //! zlib-ng) and some 200 crates that nobody needs in order to work on whippletree.

@@ -14,6 +14,9 @@
 //! | [`RoundRobin`] | each in its turn | one shared counter | none; up to 512 KiB if weights differ | requests cost the same and exact shares matter |
 //! | [`Random`] | any | nothing read | as `P2c` | many balancers, stateless; the baseline |
 //! | [`Ranked`] | always the same, until it is out | nothing read | 4 bytes per endpoint | active and standby: one may serve at a time |
+//! | [`Maglev`] | the endpoint of the key | one look into a table | 128 KiB, and 8 to 16 bytes per endpoint | caches, sessions in memory: equal keys must meet; evenly |
+//! | [`RingHash`] | the endpoint of the key | a search of one or two points | 10 to 20 bytes per point, 160 points per endpoint as nginx | the same, in agreement with Envoy, gRPC or nginx |
+//! | [`Rendezvous`] | the endpoint of the key | one hash per endpoint | 8 to 16 bytes per endpoint | the same, few endpoints; nothing moves but what must |
 //!
 //! Why two at random and not the cheapest of all? Every balancer sees only its own requests. If
 //! each of a hundred sends its next one to the endpoint it believes the least loaded, they all
@@ -57,6 +60,7 @@
 //! ```
 
 mod candidates;
+pub mod hash;
 mod least_request;
 mod p2c;
 mod random;
@@ -74,6 +78,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 
 pub use self::candidates::Candidates;
+pub use self::hash::{Maglev, Rendezvous, RingHash};
 pub use self::least_request::LeastRequest;
 pub use self::p2c::P2c;
 pub use self::random::Random;
@@ -161,7 +166,8 @@ pub struct Build<'a> {
     pub memory: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-/// The built-in policy called `name`: `p2c`, `least_request`, `round_robin`, `random` or `ranked`.
+/// The built-in policy called `name`: `p2c`, `least_request`, `round_robin`, `random`, `ranked`,
+/// `ring_hash`, `ketama` (a ring as nginx's), `maglev` or `rendezvous`.
 ///
 /// # Errors
 ///
@@ -176,12 +182,16 @@ pub struct Build<'a> {
 /// # Ok::<(), whippletree::Error>(())
 /// ```
 pub fn by_name(name: &str) -> Result<Arc<dyn Policy>, Error> {
-    let known: [Arc<dyn Policy>; 5] = [
+    let known: [Arc<dyn Policy>; 9] = [
         Arc::new(P2c::new()),
         Arc::new(LeastRequest::new()),
         Arc::new(RoundRobin::new()),
         Arc::new(Random::new()),
         Arc::new(Ranked::new()),
+        Arc::new(RingHash::new()),
+        Arc::new(RingHash::ketama()),
+        Arc::new(Maglev::new()),
+        Arc::new(Rendezvous::new()),
     ];
     let names: Vec<&str> = known.iter().map(|policy| policy.name()).collect();
     let unknown = || Error::config("policy", name, format!("is none of {}", names.join(", ")));

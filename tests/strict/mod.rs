@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use whippletree::cluster::Failback;
 use whippletree::load::{Cost, PeakEwma};
-use whippletree::policy::{LeastRequest, P2c, Policy, Random, Ranked, RoundRobin};
+use whippletree::policy::{
+    LeastRequest, Maglev, P2c, Policy, Random, Ranked, Rendezvous, RingHash, RoundRobin,
+};
 use whippletree::{Cluster, Context, Endpoint, EndpointId, Lease};
 
 pub(crate) use self::ready::StrictReady;
@@ -24,6 +26,10 @@ pub(crate) fn policies() -> Vec<Arc<dyn Policy>> {
         Arc::new(RoundRobin::new()),
         Arc::new(Random::new()),
         Arc::new(Ranked::new()),
+        // Small, because some tests change the endpoints thousands of times.
+        Arc::new(RingHash::new().ring_size(64..=4096).unwrap()),
+        Arc::new(Maglev::new().table_size(251).unwrap()),
+        Arc::new(Rendezvous::new()),
     ]
 }
 

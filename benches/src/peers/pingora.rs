@@ -13,7 +13,8 @@ use pingora_load_balancing::{Backend, Backends, LoadBalancer};
 
 use crate::fixtures;
 
-pub use pingora_load_balancing::selection::{Random, RoundRobin};
+pub use pingora_ketama::Continuum;
+pub use pingora_load_balancing::selection::{Consistent, Random, RoundRobin};
 
 /// How many backends `select` may look at: the value of pingora's own examples.
 pub const MAX_ITERATIONS: usize = 256;
@@ -65,6 +66,18 @@ pub fn backends(endpoints: usize) -> BTreeSet<Backend> {
 /// If the fixture's address does not parse.
 pub fn backend(i: usize, weight: usize) -> Backend {
     Backend::new_with_weight(&fixtures::address(i), weight).expect("a fixture is ip:port")
+}
+
+/// pingora's ring of the first `endpoints` addresses.
+///
+/// # Panics
+///
+/// If the fixture's address does not parse.
+pub fn ketama(endpoints: usize) -> Continuum {
+    let address = |i| fixtures::address(i).parse().expect("a fixture is ip:port");
+    let buckets: Vec<_> =
+        (0..endpoints).map(|i| pingora_ketama::Bucket::new(address(i), 1)).collect();
+    Continuum::new(&buckets)
 }
 
 /// One whole update: discovery, comparison, selector built and stored.

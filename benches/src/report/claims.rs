@@ -2,8 +2,9 @@ use std::fmt;
 
 use super::Results;
 use crate::names::{
-    ADD, BALANCE, BARE, BUFFER_SIZES, CLUSTER, P2C, P2C_EWMA, PICK, PINGORA_ROUND_ROBIN, RANDOM,
-    REQUEST, ROUND_ROBIN, TOWER, TOWER_BUFFER, TOWER_EWMA, TOWER_PIPELINE,
+    ADD, BALANCE, BARE, BARE_TABLE, BUFFER_SIZES, BUILD, CLUSTER, HASHING, KETAMA, MAGLEV, P2C,
+    P2C_EWMA, PICK, PINGORA_KETAMA, PINGORA_ROUND_ROBIN, RANDOM, REQUEST, ROUND_ROBIN, TOWER,
+    TOWER_BUFFER, TOWER_EWMA, TOWER_PIPELINE,
 };
 
 /// A statement about the results, and whether they bear it out.
@@ -77,6 +78,7 @@ pub fn all(results: &Results) -> Vec<Claim> {
     let mut claims = Vec::from(alone(results));
     claims.extend(shared(results));
     claims.extend(flat(results));
+    claims.extend(hashing(results));
     claims.extend(beyond_picks(results));
     claims
 }
@@ -107,6 +109,27 @@ fn shared(results: &Results) -> impl Iterator<Item = Claim> {
             limit,
         })
     })
+}
+
+/// Picks by key at 1000 endpoints, and what they need built.
+fn hashing(results: &Results) -> [Claim; 4] {
+    let [(_, group), _] = HASHING;
+    let times = |own, peer, most| Claim {
+        subject: format!("{own} beside {peer}, 1000 endpoints"),
+        measured: ratio(results.median(group, own, 1_000), results.median(group, peer, 1_000)),
+        limit: Limit::Slower(most),
+    };
+    let built = |own: &str, most| Claim {
+        subject: format!("{own} built, 1000 endpoints"),
+        measured: results.median(BUILD, own, 1_000),
+        limit: Limit::Nanos(most),
+    };
+    [
+        times(MAGLEV, BARE_TABLE, 2.0),
+        times(KETAMA, PINGORA_KETAMA, 2.0),
+        built(MAGLEV, 20e6),
+        built(KETAMA, 10e6),
+    ]
 }
 
 /// The same pick among more endpoints.
