@@ -80,8 +80,9 @@ use crate::event::Events;
 
 use self::shared::Shared;
 
+pub(crate) use self::clock::now;
 pub(crate) use self::control::check;
-pub(crate) use self::probing::Probed;
+pub(crate) use self::probing::{Listed, Probed, WeakProbed};
 pub(crate) use self::verdicts::{Effect, Finding, ProbeId, ProbePace, ProbeRule};
 
 pub use self::builder::Builder;
