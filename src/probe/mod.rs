@@ -2,15 +2,21 @@
 
 mod builder;
 mod check;
+#[cfg(feature = "hyper")]
+mod direct;
+mod http;
 mod runner;
 mod schedule;
 mod target;
+mod through;
 
 use crate::cluster::Cluster;
 
 pub use self::builder::Probe;
 pub use self::check::{Answer, Check, CheckFuture};
+pub use self::http::HttpCheck;
 pub use self::target::Target;
+pub use self::through::Answering;
 
 impl<S: Send + Sync + 'static> Cluster<S> {
     /// Checks every endpoint again and again: spawn the future that this returns.

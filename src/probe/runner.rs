@@ -177,7 +177,7 @@ impl Runner {
     fn admit(&mut self, listed: Listed, now: Instant) -> Key {
         let key = self.schedule.add(now);
         let seen = Traffic::look(&listed.node, now);
-        let target = Target::new(listed.endpoint, listed.node);
+        let target = Target::new(listed.endpoint, listed.node, self.probe.time());
         let since = listed.since;
         let watched = Watched { target, since, steady: false, seen, check: None };
         self.watched.insert(key, watched);
@@ -210,7 +210,6 @@ impl Runner {
             check: Arc::clone(self.probe.check()),
             target: watched.target.clone(),
             began: now,
-            time: self.probe.time(),
             grace: self.probe.timing().interval,
         };
         let task = self.tasks.spawn(trial.run());
@@ -287,7 +286,6 @@ struct Trial {
     check: Arc<dyn Check>,
     target: Target,
     began: Instant,
-    time: Duration,
     /// A failure that is seen so long after the deadline says more of this machine, or of this
     /// process, than of the endpoint.
     grace: Duration,
@@ -295,7 +293,8 @@ struct Trial {
 
 impl Trial {
     async fn run(self) -> Report {
-        let deadline = self.began + self.time;
+        let time = self.target.time();
+        let deadline = self.began + time;
         let check = pin!(asked(&*self.check, self.target));
         let answer = tokio::time::timeout_at(deadline.into(), check).await;
         let now = cluster::now();
@@ -304,7 +303,7 @@ impl Trial {
             Ok(Ok(Answer::AsksToLeave)) => Some(Finding::AsksToLeave),
             _ if now > deadline + self.grace => None,
             Ok(Err(error)) => Some(Finding::Failed(with_causes(&*error).into())),
-            Err(_) => Some(Finding::Failed(format!("no answer within {:?}", self.time).into())),
+            Err(_) => Some(Finding::Failed(format!("no answer within {time:?}").into())),
         };
         Report { finding, took: now.saturating_duration_since(self.began) }
     }
@@ -320,7 +319,7 @@ fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }
 
-/// What a check fails with when it is not an error of somebody else's.
+/// What a check of this crate fails with.
 pub(super) fn failure(reason: impl Into<String>) -> BoxError {
     reason.into().into()
 }

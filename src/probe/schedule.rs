@@ -207,3 +207,6 @@ fn jittered(at: Instant, most: Duration, unit: f64) -> Instant {
     let later = at + most.mul_f64(2.0 * unit);
     later.checked_sub(most).unwrap_or(later)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,8 @@
-use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::endpoint::{Endpoint, Node};
-use crate::sync::Mutex;
 
 /// The endpoint that a check looks at, with the service that the cluster keeps for it.
 ///
@@ -12,15 +11,24 @@ use crate::sync::Mutex;
 pub struct Target {
     endpoint: Endpoint,
     node: Arc<Node>,
+    time: Duration,
+    #[cfg(feature = "hyper")]
     kept: Kept,
 }
 
 /// What a check keeps from one time to the next; gone when the endpoint is.
-type Kept = Arc<Mutex<Option<Box<dyn Any + Send>>>>;
+#[cfg(feature = "hyper")]
+type Kept = Arc<crate::sync::Mutex<Option<Box<dyn std::any::Any + Send>>>>;
 
 impl Target {
-    pub(super) fn new(endpoint: Endpoint, node: Arc<Node>) -> Self {
-        Self { endpoint, node, kept: Kept::default() }
+    pub(super) fn new(endpoint: Endpoint, node: Arc<Node>, time: Duration) -> Self {
+        Self {
+            endpoint,
+            node,
+            time,
+            #[cfg(feature = "hyper")]
+            kept: Kept::default(),
+        }
     }
 
     /// The endpoint as it was described last.
@@ -48,6 +56,12 @@ impl Target {
         self.node.payload.get()
     }
 
+    /// How long a check may take in all: after that it is dropped and has failed.
+    #[must_use]
+    pub fn time(&self) -> Duration {
+        self.time
+    }
+
     pub(super) fn node(&self) -> &Arc<Node> {
         &self.node
     }
@@ -64,7 +78,7 @@ impl Target {
     }
 
     #[cfg(feature = "hyper")]
-    pub(super) fn keep(&self, kept: impl Any + Send) {
+    pub(super) fn keep(&self, kept: impl std::any::Any + Send) {
         *self.kept.lock() = Some(Box::new(kept));
     }
 }
