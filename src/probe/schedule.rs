@@ -51,7 +51,7 @@ pub(super) struct Schedule {
     /// The phase that was given last.
     phase: f64,
     at_once: Allowance,
-    /// Whether somebody had to wait for a check to end.
+    /// Whether those who are due wait for checks to end.
     crowded: bool,
 }
 
@@ -115,7 +115,10 @@ impl Schedule {
     /// Who is to be checked now, if anybody is and may be: its check is under way from here on.
     pub(super) fn take(&mut self, now: Instant) -> Option<Key> {
         self.catch_up(now);
-        let (due, key) = *self.due.first().filter(|(due, _)| *due <= now)?;
+        let Some((due, key)) = self.due.first().filter(|(due, _)| *due <= now).copied() else {
+            self.crowded = false;
+            return None;
+        };
         if self.in_flight >= self.timing.concurrency {
             self.crowded = true;
             return None;
@@ -153,9 +156,8 @@ impl Schedule {
     /// After a time in which nobody looked (a paused process, a sleeping machine) all are overdue:
     /// they go back to their places, instead of being checked in one burst.
     fn catch_up(&mut self, now: Instant) {
-        let crowded = std::mem::take(&mut self.crowded);
         let late = |due: Instant| now.saturating_duration_since(due) > self.timing.interval;
-        if crowded || !self.due.first().is_some_and(|(due, _)| late(*due)) {
+        if self.crowded || !self.due.first().is_some_and(|(due, _)| late(*due)) {
             return;
         }
         let overdue: Vec<Key> =
