@@ -11,6 +11,7 @@
 //! | the primitive alone, for TCP, databases or anything else | [`Cluster::pick`] and [`Lease`] |
 //! | to choose an algorithm | the module [`policy`] |
 //! | to choose what counts as load | the module [`load`] |
+//! | dead endpoints found before a request is lost on them | the module [`probe`] |
 //! | endpoints from a file, a registry, a stream | the module [`discover`] |
 //! | to see what happens | [`Cluster::status`] and [`Cluster::subscribe`] |
 //!
@@ -42,6 +43,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
+//! | `hyper` | probes over HTTP and TCP connections of their own: [`probe::HttpCheck`], [`probe::Probe`] |
 //! | `serde` | [`config::ClusterConfig`](https://docs.rs/whippletree/latest/whippletree/config/): a cluster described in TOML, JSON and the like |
 //! | `full` | all of them |
 
@@ -59,6 +61,7 @@ pub mod health;
 mod id;
 pub mod load;
 pub mod policy;
+pub mod probe;
 mod random;
 mod sync;
 

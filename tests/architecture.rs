@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules by rank: each may use those of a lower rank only; those of rank 0 one another.
-const RANKS: [(&str, u8); 16] = [
+const RANKS: [(&str, u8); 17] = [
     ("error", 0),
     ("id", 0),
     ("random", 0),
@@ -18,6 +18,7 @@ const RANKS: [(&str, u8); 16] = [
     ("policy", 3),
     ("discover", 3),
     ("cluster", 4),
+    ("probe", 5),
     ("balance", 5),
     ("config", 6),
     ("sticky", 6),

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::health::Classify;
 use crate::load::{Completion, Cost};
 use crate::policy::Policy;
+use crate::probe::Probe;
 
 /// Parameters of a [`Balance`] and of the cluster behind it, all with defaults.
 #[derive(Clone)]
@@ -20,6 +21,7 @@ pub struct Builder {
     cluster: cluster::Builder,
     endpoints: Vec<Endpoint>,
     sources: Vec<Discovery>,
+    probes: Vec<Probe>,
     fail_fast: Duration,
     edge: Http,
 }
@@ -47,6 +49,7 @@ impl Builder {
             cluster,
             endpoints: Vec::new(),
             sources: Vec::new(),
+            probes: Vec::new(),
             fail_fast: FAIL_FAST,
             edge: Http::new(),
         }
@@ -90,6 +93,15 @@ impl Builder {
     {
         let start = move || -> BoxStream { Box::pin(Updates { stream: Box::pin(start()) }) };
         self.sources.push(Discovery { options: options.into(), start: Arc::new(start) });
+        self
+    }
+
+    /// Checks the endpoints again and again; see [`probe`](crate::probe). None serves before it has
+    /// passed a check, if the probe says no otherwise. The balance then has to be made within a
+    /// tokio runtime.
+    #[must_use]
+    pub fn probe(mut self, probe: impl Into<Probe>) -> Self {
+        self.probes.push(probe.into());
         self
     }
 
@@ -170,8 +182,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// An id that two endpoints have, a name that two discovery sources have; a discovery source
-    /// without a tokio runtime.
+    /// An id that two endpoints have, a name that two discovery sources have; a discovery source or
+    /// a probe without a tokio runtime.
     pub fn shared<C>(self, client: C) -> Result<Balance<Addressed<C>>, Error>
     where
         C: Clone + Send + Sync + 'static,
@@ -192,6 +204,10 @@ impl Builder {
     {
         self.check()?;
         let cluster = self.cluster.connect(connect);
+        // Before there are endpoints: none is to serve unproven.
+        for probe in self.probes {
+            spawn("probe", &probe.to_string(), cluster.probe(probe.clone()))?;
+        }
         cluster.replace(self.endpoints)?;
         for discovery in self.sources {
             start(&cluster, discovery)?;
@@ -205,9 +221,19 @@ fn start<S: Send + Sync + 'static>(
     cluster: &Cluster<S>,
     discovery: Discovery,
 ) -> Result<(), Error> {
+    let name = Arc::clone(&discovery.options.name);
+    let task = cluster.discover(discovery.options, move || (discovery.start)());
+    spawn("discover", &name, task)
+}
+
+fn spawn(
+    field: &str,
+    name: &str,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
     let runtime = tokio::runtime::Handle::try_current()
-        .map_err(|_| Error::config("discover", &discovery.options.name, "needs a tokio runtime"))?;
-    runtime.spawn(cluster.discover(discovery.options, move || (discovery.start)()));
+        .map_err(|_| Error::config(field, name, "needs a tokio runtime"))?;
+    runtime.spawn(task);
     Ok(())
 }
 
@@ -240,6 +266,7 @@ impl fmt::Debug for Builder {
             .field("cluster", &self.cluster)
             .field("endpoints", &self.endpoints)
             .field("sources", &sources)
+            .field("probes", &self.probes)
             .field("fail_fast", &self.fail_fast)
             .field("edge", &self.edge)
             .finish()

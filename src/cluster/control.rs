@@ -53,6 +53,8 @@ pub(super) struct Control {
     pub(super) fail_back: bool,
     pub(super) probes: Vec<ProbeRule>,
     next_probe: ProbeId,
+    /// Changes with every change of who is here, as whom, and whether to be probed.
+    pub(super) roster: u64,
     /// What has happened and becomes visible with the next snapshot.
     pending: Vec<Event>,
     /// Who the nodes testify to, if live traffic is judged.
@@ -99,6 +101,7 @@ impl Control {
             fail_back: false,
             probes: Vec::new(),
             next_probe: 0,
+            roster: 0,
             pending: Vec::new(),
             reporter,
             nobody: "default".into(),
@@ -185,6 +188,7 @@ impl Control {
             return Err(Error::config("id", id, "is not the id of an endpoint of this cluster"));
         };
         record.change(now, applied, edit);
+        self.roster += 1;
         Ok(())
     }
 
@@ -289,6 +293,7 @@ impl Control {
         now: Instant,
         applied: &mut Applied,
     ) {
+        self.roster += 1;
         let id = endpoint.id().clone();
         let mut anew = self.present.contains_key(&id);
         if let Some(mut record) = self.come_back(&id) {
@@ -362,6 +367,7 @@ impl Control {
         let Some(record) = self.present.get_mut(id) else {
             return;
         };
+        self.roster += 1;
         applied.withdrawn |= record.listed_by(source);
         let spoke_last = record.sources.last().is_some_and(|(last, _)| *last == source);
         record.sources.retain(|(listed, _)| *listed != source);

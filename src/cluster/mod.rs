@@ -85,8 +85,9 @@ use crate::event::Events;
 
 use self::shared::Shared;
 
+pub(crate) use self::clock::now;
 pub(crate) use self::control::check;
-pub(crate) use self::probing::Probed;
+pub(crate) use self::probing::{Listed, Probed, WeakProbed};
 pub(crate) use self::verdicts::{Effect, Finding, ProbeId, ProbePace, ProbeRule};
 
 pub use self::builder::Builder;
@@ -94,7 +95,7 @@ pub use self::context::Context;
 pub use self::lease::{Lease, LeaseGuard};
 pub use self::source::Source;
 pub use self::source_status::SourceStatus;
-pub use self::status::{ClusterStatus, EndpointStatus, Fact, FactKind};
+pub use self::status::{CheckStatus, ClusterStatus, EndpointStatus, Fact, FactKind};
 pub use self::tiers::{Failback, Panic, Spill};
 pub use crate::endpoint::{Admin, State};
 

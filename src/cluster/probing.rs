@@ -1,20 +1,53 @@
 //! What the probes see of a cluster, and what they tell it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::Cluster;
-use super::control::Applied;
+use super::control::{Applied, Control};
 use super::shared::Shared;
 use super::verdicts::{Finding, ProbeId, ProbePace, ProbeRule};
 use crate::endpoint::{Admin, Endpoint, Node};
 
 /// A cluster as its probes see it. Does not know the payload's type and keeps the cluster alive:
 /// hold it no longer than for a moment.
-#[derive(Clone)]
 pub(crate) struct Probed(Arc<Shared>);
+
+/// As [`Probed`], for keeping: does not keep the cluster alive.
+pub(crate) struct WeakProbed(Weak<Shared>);
+
+impl WeakProbed {
+    pub(crate) fn upgrade(&self) -> Option<Probed> {
+        self.0.upgrade().map(Probed)
+    }
+}
+
+/// The endpoints to probe: all but those in maintenance, ordered by id.
+pub(crate) struct Roster {
+    pub(crate) number: u64,
+    pub(crate) targets: Vec<Listed>,
+}
+
+/// An endpoint to probe.
+pub(crate) struct Listed {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) node: Arc<Node>,
+    /// When the operator spoke last: what was found before need not hold any more.
+    pub(crate) since: Instant,
+}
+
+fn targets(control: &Control) -> Vec<Listed> {
+    let probed =
+        control.present.values().filter(|record| record.facts.admin.state != Admin::Maintenance);
+    let listed = probed.map(|record| Listed {
+        endpoint: record.endpoint.clone(),
+        node: Arc::clone(&record.node),
+        since: record.facts.admin.since,
+    });
+    listed.collect()
+}
 
 impl<S> Cluster<S> {
     pub(crate) fn probed(&self) -> Probed {
@@ -23,6 +56,10 @@ impl<S> Cluster<S> {
 }
 
 impl Probed {
+    pub(crate) fn downgrade(&self) -> WeakProbed {
+        WeakProbed(Arc::downgrade(&self.0))
+    }
+
     /// From now on every endpoint has to prove itself to this probe as well. The id of the rule is
     /// set here.
     pub(crate) fn start(&self, mut rule: ProbeRule) -> ProbeId {
@@ -39,17 +76,14 @@ impl Probed {
         self.0.change(|control, now, applied| control.remove_probe(probe, now, applied));
     }
 
-    /// The endpoints to probe: all but those in maintenance, ordered by id.
-    pub(crate) fn targets(&self) -> Vec<(Endpoint, Arc<Node>)> {
+    /// The endpoints to probe, if that has changed since the roster was the one that is given.
+    pub(crate) fn roster(&self, known: Option<u64>) -> Option<Roster> {
         let control = self.0.control();
-        let probed = control
-            .present
-            .values()
-            .filter(|record| record.facts.admin.state != Admin::Maintenance);
-        probed.map(|record| (record.endpoint.clone(), Arc::clone(&record.node))).collect()
+        let number = control.roster;
+        (known != Some(number)).then(|| Roster { number, targets: targets(&control) })
     }
 
-    /// Changes whenever the targets may have.
+    /// Changes whenever the roster may have.
     pub(crate) fn version(&self) -> watch::Receiver<u64> {
         self.0.version.subscribe()
     }

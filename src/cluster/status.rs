@@ -43,6 +43,8 @@ pub struct EndpointStatus {
     pub facts: Vec<Fact>,
     /// How long it stays out at least, where a clock decides.
     pub returns_in: Option<Duration>,
+    /// The last check of every probe.
+    pub checks: Vec<CheckStatus>,
     /// How much of its weight counts: less than 1 while it is in slow start.
     pub share: f64,
     /// Its rank, with all adjustments; for the policy [`Ranked`](crate::policy::Ranked).
@@ -63,6 +65,20 @@ pub struct EndpointStatus {
     pub cancelled: u64,
     /// The moving average of the latency, once a timed request was answered.
     pub latency: Option<Duration>,
+}
+
+/// What a probe's last check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckStatus {
+    /// The probe's name.
+    pub probe: Arc<str>,
+    /// How long ago it ended.
+    pub ago: Duration,
+    /// How long it took.
+    pub took: Duration,
+    /// Why it failed, if it did.
+    pub failure: Option<Arc<str>>,
 }
 
 /// One thing that is known of an endpoint: who says it, since when, and what would change it.
@@ -200,6 +216,7 @@ impl Record {
             since: now.saturating_duration_since(self.facts.state_since),
             member_for: now.saturating_duration_since(self.since),
             returns_in: facts.iter().filter_map(|fact| fact.returns_in).max(),
+            checks: self.facts.checks.iter().filter_map(|check| check.last(now)).collect(),
             facts,
             share,
             rank: self.rank(),
@@ -285,6 +302,13 @@ impl Record {
 }
 
 impl CheckFact {
+    fn last(&self, now: Instant) -> Option<CheckStatus> {
+        let last = self.last.as_ref()?;
+        let ago = now.saturating_duration_since(last.at);
+        let (probe, failure) = (Arc::clone(&self.name), last.failure.clone());
+        Some(CheckStatus { probe, ago, took: last.took, failure })
+    }
+
     fn explain(&self, since: Duration) -> Fact {
         let standing = self.counter.standing();
         let needed = self.counter.to_flip();

@@ -296,6 +296,7 @@ impl Control {
         if record.facts.admin.state == state {
             return Ok(());
         }
+        self.roster += 1;
         record.change(now, applied, |record, applied| {
             // What was found before the work says nothing of what comes back.
             if record.facts.admin.state == Admin::Maintenance {
