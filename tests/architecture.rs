@@ -19,11 +19,11 @@ const RANKS: [(&str, u8); 17] = [
     ("discover", 3),
     ("cluster", 4),
     ("probe", 5),
-    ("balance", 5),
-    ("config", 6),
-    ("sticky", 6),
-    ("failover", 6),
-    ("admin", 7),
+    ("balance", 6),
+    ("config", 7),
+    ("sticky", 7),
+    ("failover", 7),
+    ("admin", 8),
 ];
 
 /// What `use crate::…` may name beside modules: re-exports of the root.

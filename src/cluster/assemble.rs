@@ -209,7 +209,7 @@ impl<'a> Plan<'a> {
         let closed: Option<Box<[bool]>> = (keeps && !places.iter().all(serves))
             .then(|| places.iter().map(|place| !serves(place)).collect());
         let ramp = self.ramp(&places, serves);
-        let restraint = (closed.is_some() || ramp.is_some()).then(|| Restraint { closed, ramp });
+        let restraint = (closed.is_some() || ramp.is_some()).then_some(Restraint { closed, ramp });
         let Picker { picker, heeds_share, rebuild_at } = self.picker(key, &places, before);
         self.again(rebuild_at);
         let places = (places.len() < candidates.len()).then(|| places.into_boxed_slice());

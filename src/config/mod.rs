@@ -29,6 +29,7 @@
 //! ```
 
 mod outlier;
+mod probe;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -44,6 +45,7 @@ use crate::load::{Cost, PeakEwma};
 use crate::policy;
 
 pub use self::outlier::OutlierConfig;
+pub use self::probe::ProbeConfig;
 
 /// A cluster's parameters and its list of endpoints.
 ///
@@ -80,6 +82,10 @@ pub struct ClusterConfig {
     pub failback: Option<String>,
     /// Where this balancer runs.
     pub locality: Option<LocalityConfig>,
+    /// How endpoints are checked; they are not, if this is absent. With the feature `hyper` it is
+    /// part of [`balance`](Self::balance), over connections of its own; otherwise see
+    /// [`ProbeConfig::check`].
+    pub probe: Option<ProbeConfig>,
     /// How live traffic is judged.
     pub outlier: Option<OutlierConfig>,
     /// The endpoints.
@@ -195,7 +201,24 @@ impl ClusterConfig {
         if let Some(time) = self.fail_fast {
             builder = builder.fail_fast(time);
         }
-        Ok(builder)
+        self.probed(builder)
+    }
+
+    #[cfg(feature = "hyper")]
+    fn probed(&self, builder: balance::Builder) -> Result<balance::Builder, Error> {
+        let Some(config) = &self.probe else {
+            return Ok(builder);
+        };
+        let probe = config.check().and_then(|check| config.probe(check.fresh()));
+        Ok(builder.probe(probe.map_err(|error| error.within("probe"))?))
+    }
+
+    #[cfg(not(feature = "hyper"))]
+    fn probed(&self, builder: balance::Builder) -> Result<balance::Builder, Error> {
+        match &self.probe {
+            None => Ok(builder),
+            Some(_) => Err(Error::config("probe", "on", "needs the feature `hyper`")),
+        }
     }
 
     fn cost(&self) -> Result<Cost, Error> {

@@ -131,7 +131,7 @@ impl Counter {
     }
 
     /// How many results against the verdict would turn it, if they came in a row.
-    pub(crate) fn to_flip(&self) -> u32 {
+    pub(crate) fn to_flip(self) -> u32 {
         match self.standing() {
             Standing::Unproven => 1,
             Standing::Down => self.thresholds.rise - self.value,

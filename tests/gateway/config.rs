@@ -70,12 +70,32 @@ fn wrong_files_are_refused() {
 
 #[test]
 fn keys_of_later_versions_are_refused() {
-    for key in ["sticky", "failover", "queue", "cluster.probe", "cluster.outlier"] {
+    for key in ["sticky", "failover", "queue", "cluster.discover"] {
         let file = File::new(&format!("[{key}]"));
         refuses(&["--config", file.path()], &[file.path(), key.rsplit('.').next().expect("a key")]);
     }
     let file = File::new("admin_writes = true");
     refuses(&["--config", file.path()], &[file.path(), "admin_writes = true"]);
+}
+
+#[test]
+fn wrong_health_parameters_are_refused_with_their_place() {
+    for (text, parts) in [
+        ("[cluster]\npanic_threshold = 101", &["panic_threshold", "101"][..]),
+        ("[cluster]\nspill = \"some\"", &["spill", "some", "strict, proportional"]),
+        ("[cluster]\nfailback = \"soon\"", &["failback", "soon"]),
+        ("[cluster]\nslow_start = \"30\"", &["slow_start"]),
+        ("[cluster.outlier]\nmax_ejection_percent = 200", &["outlier.max_ejection_percent", "200"]),
+        ("[cluster.outlier]\nbackoff = \"cubic\"", &["outlier.backoff", "cubic"]),
+        ("[cluster.outlier]\nenable = true", &["enable"]),
+        ("[cluster.probe]\npath = \"health\"", &["probe.path", "health"]),
+        ("[cluster.probe]\nexpect = [\"2xx\"]", &["probe.expect", "2xx"]),
+        ("[cluster.probe]\nintervall = \"5s\"", &["intervall"]),
+        ("[cluster.probe]\ninitial = \"maybe\"", &["probe.initial", "maybe"]),
+    ] {
+        let file = File::new(text);
+        refuses(&["--config", file.path()], &[&[file.path()], parts].concat());
+    }
 }
 
 #[test]

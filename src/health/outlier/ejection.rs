@@ -80,7 +80,8 @@ mod tests {
     fn healthy_interval_takes_one_back() {
         let (outlier, now) = (Outlier::new().backoff(Backoff::Linear), Instant::now());
         let mut count = Ejections::default();
-        (0..3).for_each(|_| drop(count.eject(now, &outlier, 0)));
+        let ends = (0..3).map(|_| count.eject(now, &outlier, 0));
+        assert!(ends.is_sorted());
         assert_eq!((0..4).map(|_| count.healthy_interval()).collect::<Vec<_>>(), [2, 1, 0, 0]);
     }
 

@@ -49,7 +49,10 @@ impl<O: Order> Keyed<O> {
     #[inline]
     fn first_allowed(&self, key: u64, candidates: &Candidates<'_>) -> Option<usize> {
         if candidates.is_restricted() {
-            return self.order.first(key, |index| candidates.allows(index));
+            let allowed = |index| candidates.allows(index);
+            // Slow start turns a key away from an endpoint until its share has grown to it.
+            let warm = self.order.first(key, |index| allowed(index) && candidates.admits(index));
+            return warm.or_else(|| self.order.first(key, allowed));
         }
         Some(self.order.home(key))
     }
@@ -65,6 +68,10 @@ impl<O: Order> Pick for Keyed<O> {
 
     fn phase(&self) -> u64 {
         self.fallback.phase()
+    }
+
+    fn heeds_share(&self) -> bool {
+        self.fallback.heeds_share()
     }
 }
 
@@ -88,12 +95,18 @@ impl<O: Order> Pick for Bounded<O> {
             return Some(home);
         }
         let wanted = |index| candidates.allows(index) && fits(index);
-        let next = self.keyed.order.first(key, wanted);
+        let warm = |index| wanted(index) && candidates.admits(index);
+        let next = self.keyed.order.first(key, warm);
+        let next = next.or_else(|| self.keyed.order.first(key, wanted));
         // There are more slots than requests; but requests begin and end while they are counted.
         next.or_else(|| least_loaded(&self.bound, candidates))
     }
 
     fn phase(&self) -> u64 {
         self.keyed.phase()
+    }
+
+    fn heeds_share(&self) -> bool {
+        self.keyed.heeds_share()
     }
 }
