@@ -103,10 +103,14 @@ impl Model {
                 self.insert(writer, described);
             }
         }
-        for id in (0..IDS).filter(|id| set.iter().all(|described| described.id != *id)) {
+        self.remove_others(writer, |id| set.iter().any(|described| described.id == id));
+        true
+    }
+
+    fn remove_others(&mut self, writer: Writer, stays: impl Fn(usize) -> bool) {
+        for id in (0..IDS).filter(|id| !stays(*id)) {
             self.remove(writer, id);
         }
-        true
     }
 
     /// What the stream delivers at one moment: the last word on each endpoint counts, as though
@@ -140,7 +144,15 @@ impl Model {
                     *described = latest;
                 }
             }
-            self.replace(Writer::Stream, &whole.into_values().collect::<Vec<_>>());
+            for described in whole.values() {
+                let known = self.records.get(&described.id);
+                if !known.is_some_and(|record| record.is_stale_news(Writer::Stream, described)) {
+                    self.insert(Writer::Stream, described);
+                }
+            }
+            // What follows at once does not leave in between.
+            let inserted = |id| matches!(single.get(&id), Some(Some(_)));
+            self.remove_others(Writer::Stream, |id| whole.contains_key(&id) || inserted(id));
         }
         for (id, described) in single {
             match described {
