@@ -97,13 +97,32 @@ fn endpoint(described: &Described) -> Endpoint {
         .with_labels(labels)
 }
 
+type ByHand = (Option<u16>, Option<Tags>);
+
 #[derive(Debug)]
 struct Record {
     described: Described,
     /// Who lists the endpoint and as what, the last to speak last.
     listed: Vec<(usize, Described)>,
+    /// As the last to speak described it.
+    told: Described,
+    /// What was set by hand: it stays until a source inserts the endpoint anew or describes it
+    /// otherwise.
+    by_hand: ByHand,
     /// In flight, requests, successes, cancelled.
     counts: [u64; 4],
+}
+
+impl Record {
+    fn describe(&mut self, told: Described) {
+        self.told = told.clone();
+        let (weight, tags) = self.by_hand;
+        self.described = Described {
+            weight: weight.unwrap_or(told.weight),
+            tags: tags.unwrap_or(told.tags),
+            ..told
+        };
+    }
 }
 
 /// All endpoints ever seen, for none is forgotten within a run.
@@ -115,17 +134,31 @@ impl Model {
         self.0.values().filter(|record| !record.listed.is_empty()).collect()
     }
 
-    fn find(&mut self, id: usize) -> Option<&mut Described> {
-        let record = self.0.get_mut(&id).filter(|record| !record.listed.is_empty())?;
-        Some(&mut record.described)
+    /// Answers whether there is such an endpoint.
+    fn edit(&mut self, id: usize, edit: impl FnOnce(&mut ByHand)) -> bool {
+        let Some(record) = self.0.get_mut(&id).filter(|record| !record.listed.is_empty()) else {
+            return false;
+        };
+        edit(&mut record.by_hand);
+        record.describe(record.told.clone());
+        true
     }
 
     fn insert(&mut self, writer: usize, described: &Described) {
-        let new = || Record { described: described.clone(), listed: Vec::new(), counts: [0; 4] };
+        let new = || Record {
+            described: described.clone(),
+            listed: Vec::new(),
+            told: described.clone(),
+            by_hand: (None, None),
+            counts: [0; 4],
+        };
         let record = self.0.entry(described.id).or_insert_with(new);
+        if !record.listed.is_empty() || record.told != *described {
+            record.by_hand = (None, None);
+        }
         record.listed.retain(|(listed, _)| *listed != writer);
         record.listed.push((writer, described.clone()));
-        record.described = described.clone();
+        record.describe(described.clone());
     }
 
     fn remove(&mut self, writer: usize, id: usize) -> bool {
@@ -137,8 +170,8 @@ impl Model {
         };
         record.listed.remove(place);
         let spoke_last = place == record.listed.len();
-        if let (true, Some((_, described))) = (spoke_last, record.listed.last()) {
-            record.described = described.clone();
+        if let (true, Some((_, described))) = (spoke_last, record.listed.last().cloned()) {
+            record.describe(described);
         }
         true
     }
@@ -242,13 +275,13 @@ impl Run {
             }
             Operation::SetWeight(at, weight) => {
                 let set = self.cluster.set_weight(&id(*at), (*weight).into());
-                let known = self.model.find(*at).map(|described| described.weight = *weight);
-                assert_eq!(set.is_ok(), known.is_some());
+                let known = self.model.edit(*at, |by_hand| by_hand.0 = Some(*weight));
+                assert_eq!(set.is_ok(), known);
             }
             Operation::SetLabels(at, tags) => {
                 let set = self.cluster.set_labels(&id(*at), labels(*tags).into_iter().collect());
-                let known = self.model.find(*at).map(|described| described.tags = *tags);
-                assert_eq!(set.is_ok(), known.is_some());
+                let known = self.model.edit(*at, |by_hand| by_hand.1 = Some(*tags));
+                assert_eq!(set.is_ok(), known);
                 assert!(set.is_ok() || set.is_err_and(|error| error.is_config()));
             }
             Operation::Pick { prefer, exclude, subset } => {
