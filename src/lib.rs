@@ -13,6 +13,7 @@
 //! | to choose what counts as load | the module [`load`] |
 //! | dead endpoints found before a request is lost on them | the module [`probe`] |
 //! | endpoints from a file, a registry, a stream | the module [`discover`] |
+//! | dead endpoints out, and back | the modules [`probe`] and [`health::outlier`] |
 //! | to see what happens | [`Cluster::status`] and [`Cluster::subscribe`] |
 //!
 //! ```
