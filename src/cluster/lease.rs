@@ -163,6 +163,10 @@ impl LeaseGuard {
         if let Some(begun) = self.begun() {
             self.answer(begun, self.node.nanos(clock::now()));
         }
+        // A trial is passed with the head: a stream that follows may last for hours.
+        if std::mem::take(&mut self.on_trial) {
+            self.node.end_trial(Some(Outcome::Success));
+        }
     }
 
     fn report_at(&mut self, outcome: Outcome, now: impl FnOnce() -> Instant) {

@@ -531,3 +531,44 @@ async fn cluster_has_no_task_once_nothing_fails() {
     tokio::time::sleep(seconds(25.0)).await;
     assert_eq!(tasks(), 0, "and for nothing more");
 }
+
+/// A stream that answers 200 has passed its trial, however long its body lasts.
+#[tokio::test(start_paused = true)]
+async fn trial_is_passed_with_the_head_of_the_response() {
+    use bytes::Bytes;
+    use http::{Request, Response, StatusCode};
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use tower::{ServiceExt, service_fn};
+    use whippletree::Balance;
+
+    let sick = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let state = std::sync::Arc::clone(&sick);
+    let cluster = Cluster::builder().connect(move |_| {
+        let sick = std::sync::Arc::clone(&state);
+        service_fn(move |_: Request<()>| {
+            let sick = sick.load(std::sync::atomic::Ordering::Relaxed);
+            let status = if sick { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
+            let body =
+                StreamBody::new(tokio_stream::pending::<Result<Frame<Bytes>, std::io::Error>>());
+            let response = Response::builder().status(status).body(body);
+            async move { response }
+        })
+    });
+    cluster.replace([endpoint(0), endpoint(1)]).unwrap();
+    let balance = Balance::new(cluster.clone());
+    let call = || balance.clone().oneshot(Request::new(()));
+    for _ in 0..12 {
+        drop(call().await);
+    }
+    let ejected =
+        || cluster.status().endpoints.iter().filter(|at| at.state == State::Ejected).count();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(ejected(), 1, "one of two, and not the last");
+    sick.store(false, std::sync::atomic::Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let open = call().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(ejected(), 0);
+    drop(open);
+}

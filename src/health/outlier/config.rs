@@ -85,6 +85,9 @@ impl Outlier {
     /// Sets how many standard deviations below the mean of all a success rate is evidence; `None`
     /// turns the detector off. Default 1.9 (Envoy's `success_rate_stdev_factor`).
     ///
+    /// Unlike Envoy's, the rate must also be ten points below the mean: of ten endpoints that
+    /// all fail once in a thousand, Envoy's rule ejects one in every other interval.
+    ///
     /// # Errors
     ///
     /// A factor that is not finite or below 0.

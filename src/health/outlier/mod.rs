@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | consecutive failures | 5 of its requests in a row have failed | nothing: acts at once |
 //! | consecutive gateway failures (off) | so many 502, 503 or 504 in a row | nothing: acts at once |
-//! | success rate | its rate is below mean − 1.9 · standard deviation of all | 5 endpoints with 100 requests in the interval |
+//! | success rate | its rate is below mean − 1.9 · standard deviation of all, and 10 points below the mean | 5 endpoints with 100 requests in the interval |
 //! | failure percentage | more than 85 % of its requests have failed | 5 endpoints with 50 requests |
 //! | small pool | it fails more than the others do, beyond chance | 2 to 4 endpoints with 20 requests |
 //!
