@@ -37,7 +37,7 @@ async fn main() -> Result<(), BoxError> {
         .probe(probe)
         .classify(GrpcOutcomes)
         .endpoints([a, b])?
-        .connect(|endpoint| channel(endpoint))?;
+        .connect(channel)?;
     let mut events = balance.cluster().subscribe();
 
     let b_is_up = |event: &Event| matches!(event, Event::ProbeUp { endpoint, .. } if endpoint.as_str() == "b");

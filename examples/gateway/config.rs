@@ -35,6 +35,12 @@ const MOST_THREADS: usize = 1024;
 /// [[cluster.endpoints]]
 /// id = "backend-1"
 /// address = "127.0.0.1:9001"
+///
+/// [cluster.probe]                  # absent: no probes
+/// path = "/api/v1/health"
+///
+/// [cluster.outlier]                # absent: on, with the defaults
+/// consecutive_failures = 5
 /// ```
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -1,10 +1,12 @@
 //! The gateway example from outside: the built program as a process, real sockets on both sides.
 
 #![cfg(unix)] // signals
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod admin;
 mod config;
 mod headers;
+mod health;
 mod limits;
 mod rfc9110;
 mod shutdown;
