@@ -73,6 +73,11 @@ impl Band {
         Candidates::new(members, places, restraint, &context.asked, moment)
     }
 
+    /// Whether any of its endpoints is in slow start.
+    pub(super) fn is_ramping(&self) -> bool {
+        self.restraint.as_ref().is_some_and(|restraint| restraint.ramp.is_some())
+    }
+
     /// The places of its endpoints among so many members.
     pub(super) fn places(&self, members: usize) -> impl Iterator<Item = usize> + '_ {
         let some = self.places.iter().flatten().map(|place| *place as usize);

@@ -60,6 +60,7 @@ mod follower;
 mod lease;
 mod membership;
 mod operate;
+mod pick;
 mod probing;
 mod record;
 mod registry;

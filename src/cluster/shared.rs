@@ -9,21 +9,18 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::builder::{Builder, Connect};
-use super::context::Context;
 use super::control::{Applied, Control, Offer, Services, SourceId, check};
 use super::driver::Driver;
-use super::lease::LeaseGuard;
 use super::registry::Registry;
 use super::retired::Retired;
-use super::snapshot::{Miss, Snapshot};
+use super::snapshot::Snapshot;
 use super::witness::Reporter;
 use super::{assemble, clock};
 use crate::discover::Change;
-use crate::endpoint::{Endpoint, EndpointId, Evidence, Node, Subset, since};
+use crate::endpoint::{Endpoint, EndpointId, Evidence, Node, since};
 use crate::error::Error;
 use crate::event::{Bus, Event};
 use crate::load::Nanos;
-use crate::policy::Moment;
 use crate::random::Source as Random;
 use crate::sync::{Mutex, MutexGuard, Published};
 
@@ -116,31 +113,6 @@ impl Shared {
         self.work(now)
     }
 
-    /// Picks an endpoint and counts the request in.
-    pub(super) fn pick(
-        self: &Arc<Self>,
-        context: &Context,
-        now: Option<Instant>,
-    ) -> Result<LeaseGuard, Error> {
-        loop {
-            let snapshot = self.published.load();
-            let now = now.or_else(|| snapshot.timed.then(clock::now));
-            let now = now.map(|now| self.nanos(now));
-            let (measure, random) = (snapshot.measure, &self.random);
-            let moment = Moment { measure, now: now.unwrap_or(0), random };
-            match snapshot.pick(context, &moment) {
-                Ok(member) => return LeaseGuard::begin(member, now),
-                Err(Miss::Fault(member, reason)) => {
-                    self.tell_fault(reason);
-                    return LeaseGuard::begin(member, now);
-                }
-                Err(Miss::Trial(member)) => return LeaseGuard::begin_trial(member, now),
-                Err(Miss::NoEndpoint(error)) => return Err(error),
-                Err(Miss::Unprepared(subset)) => self.prepare(subset),
-            }
-        }
-    }
-
     /// Puts an endpoint in that comes with its payload.
     pub(super) fn bring(self: &Arc<Self>, source: SourceId, endpoint: Endpoint, offer: Offer) {
         let mut services = Services::new();
@@ -204,23 +176,6 @@ impl Shared {
         if !self.drive() {
             self.work(self.now());
         }
-    }
-
-    /// Prepares a subset that a request has named.
-    #[cold]
-    fn prepare(self: &Arc<Self>, subset: &Subset) {
-        let now = self.now();
-        let mut applied = Applied::default();
-        let mut control = self.control();
-        let previous = self.published.load();
-        if !previous.subsets.contains_key(subset) {
-            let random = || self.random.next();
-            let snapshot = control.prepare(&previous, subset, now, &random, &mut applied);
-            drop(previous);
-            self.show(snapshot, &mut applied);
-        }
-        let deadline = self.conclude(control, now, applied);
-        self.wake(deadline);
     }
 
     /// Applies those of the [checked](check) changes whose payloads can be had, as one
@@ -300,7 +255,7 @@ impl Shared {
 
     /// Ends a change: makes it visible to picks if there is anything to see, and sees to what has
     /// to be done without the lock. Answers when something will be due.
-    fn conclude(
+    pub(super) fn conclude(
         self: &Arc<Self>,
         mut control: MutexGuard<'_, Control>,
         now: Instant,
@@ -336,7 +291,7 @@ impl Shared {
 
     /// Publishes a snapshot, still under the lock, so that events stand in the order of the
     /// changes.
-    fn show(&self, snapshot: Snapshot, applied: &mut Applied) {
+    pub(super) fn show(&self, snapshot: Snapshot, applied: &mut Applied) {
         let available = snapshot.is_available();
         self.tell_tiers(&snapshot, &mut applied.events);
         let old = self.published.swap(Arc::new(snapshot));
@@ -359,12 +314,6 @@ impl Shared {
                 events.push(Event::TierSwitched { from, to });
             }
         }
-    }
-
-    #[cold]
-    fn tell_fault(&self, reason: String) {
-        let policy = Arc::clone(&self.policy);
-        self.bus.send(Event::PolicyFailed { policy, reason: reason.into() });
     }
 }
 

@@ -41,6 +41,9 @@ pub(crate) struct Group {
     spread: Option<Box<[u32]>>,
     /// The places of endpoints that get one request at a time, on trial.
     trials: Box<[u32]>,
+    /// Whether a request just asks the picker of the first band: no trial is due, nothing is spread
+    /// over bands, and nobody has to be turned away for the picker's sake.
+    straight: bool,
     census: Census,
     pub(super) history: History,
     /// The version of the snapshot in which it was last picked from.
@@ -65,8 +68,27 @@ type Picked<'a> = Result<&'a Member, Miss<'a>>;
 const AGAIN: usize = 4;
 
 impl Snapshot {
+    /// As [`pick`](Self::pick) for the usual request to the usual cluster, with as few steps as can
+    /// be; `None` where it takes more than that.
+    #[inline(always)]
+    pub(crate) fn pick_straight<'a>(
+        &'a self,
+        context: &'a Context,
+        moment: &'a Moment<'a>,
+    ) -> Option<Picked<'a>> {
+        let usual = context.prefer.is_none() && context.subset.is_none();
+        if !usual || !self.everyone.straight || self.is_faulty() {
+            return None;
+        }
+        let band = self.everyone.bands.first()?;
+        let candidates = band.candidates(&self.members, context, moment);
+        match ask(band, &candidates) {
+            Ok(index) => Some(Ok(candidates.member(index?))),
+            Err(fault) => self.make_do(&candidates, &fault),
+        }
+    }
+
     /// Chooses the endpoint for a request. Counts nothing yet.
-    #[inline]
     pub(crate) fn pick<'a>(&'a self, context: &'a Context, moment: &'a Moment<'a>) -> Picked<'a> {
         if let Some(preferred) = &context.prefer {
             if let Some(member) = self.preferred(preferred, context) {
@@ -240,7 +262,11 @@ impl Snapshot {
 impl Group {
     pub(super) fn new(bands: Bands, trials: Box<[u32]>, census: Census, history: History) -> Self {
         let (bands, spread) = bands.into_parts();
-        Self { bands, spread, trials, census, history, used: AtomicU64::new(0) }
+        let turns_away = |band: &Band| !band.heeds_share && band.is_ramping();
+        let straight = trials.is_empty()
+            && spread.is_none()
+            && bands.first().is_some_and(|first| !turns_away(first));
+        Self { bands, spread, trials, straight, census, history, used: AtomicU64::new(0) }
     }
 
     pub(super) fn band(&self, key: BandKey) -> Option<&Band> {
@@ -257,8 +283,7 @@ impl Group {
     }
 
     pub(super) fn is_ramping(&self) -> bool {
-        let ramps = |band: &Band| band.restraint.as_ref().is_some_and(|held| held.ramp.is_some());
-        self.bands.iter().any(ramps)
+        self.bands.iter().any(Band::is_ramping)
     }
 }
 
@@ -280,15 +305,21 @@ impl fmt::Display for Fault {
 }
 
 /// The picker's answer, checked.
-#[inline]
+#[inline(always)]
 fn ask(band: &Band, candidates: &Candidates<'_>) -> Result<Option<usize>, Fault> {
     match catch_unwind(AssertUnwindSafe(|| band.picker.pick(candidates))) {
         Ok(Some(index)) if index < candidates.len() && candidates.allows(index) => Ok(Some(index)),
-        Ok(None) if !(0..candidates.len()).any(|index| candidates.allows(index)) => Ok(None),
-        Ok(None) => Err(Fault::Nothing),
+        Ok(None) => none_allowed(candidates),
         Ok(Some(index)) => Err(Fault::Index(index)),
         Err(panic) => Err(Fault::Panic(panic)),
     }
+}
+
+/// A picker may say that there is nothing to pick only if that is so.
+#[cold]
+fn none_allowed(candidates: &Candidates<'_>) -> Result<Option<usize>, Fault> {
+    let any = (0..candidates.len()).any(|index| candidates.allows(index));
+    if any { Err(Fault::Nothing) } else { Ok(None) }
 }
 
 /// What serves while the policy is at fault: any allowed endpoint, in proportion to its weight.

@@ -88,12 +88,16 @@ pub(crate) enum Evidence {
 }
 
 /// Outcomes by kind. Requests that ended without one were cancelled.
+///
+/// Laid out in this order: users of bare leases that report nothing count them all as cancelled,
+/// on the cache line that the end of a request writes to in any case.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Tally {
+    pub(crate) cancelled: AtomicU64,
     pub(crate) succeeded: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) ignored: AtomicU64,
-    pub(crate) cancelled: AtomicU64,
 }
 
 /// The one request at a time that an endpoint gets on trial after its ejection.

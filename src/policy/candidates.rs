@@ -19,6 +19,8 @@ pub struct Candidates<'a> {
     restraint: Option<&'a Restraint>,
     /// Those that slow start has turned this request away from.
     passed: &'a [usize],
+    /// Whether any of them may have to be passed over.
+    restricted: bool,
     asked: &'a Asked,
     moment: &'a Moment<'a>,
 }
@@ -69,17 +71,19 @@ impl<'a> Candidates<'a> {
         asked: &'a Asked,
         moment: &'a Moment<'a>,
     ) -> Self {
-        Self { members, places, restraint, passed: &[], asked, moment }
+        let restricted = restraint.is_some() || !asked.exclude.is_empty();
+        Self { members, places, restraint, passed: &[], restricted, asked, moment }
     }
 
     /// The same without the endpoints that slow start has turned the request away from.
     pub(crate) fn without(&self, passed: &'a [usize]) -> Self {
-        Self { passed, ..*self }
+        Self { passed, restricted: self.restricted || !passed.is_empty(), ..*self }
     }
 
     /// Whether any endpoint is in slow start.
+    #[inline]
     pub(crate) fn is_ramping(&self) -> bool {
-        self.restraint.is_some_and(|restraint| restraint.ramp.is_some())
+        self.restricted && self.restraint.is_some_and(|restraint| restraint.ramp.is_some())
     }
 
     /// Whether slow start lets this request through to the endpoint: with the probability of its
@@ -173,7 +177,7 @@ impl<'a> Candidates<'a> {
     #[must_use]
     #[inline]
     pub fn is_restricted(&self) -> bool {
-        !self.asked.exclude.is_empty() || self.restraint.is_some() || !self.passed.is_empty()
+        self.restricted
     }
 
     /// The hash of the request's key, if it has one.
