@@ -46,6 +46,21 @@ pub enum Event {
         /// Why the last check failed.
         reason: Arc<str>,
     },
+    /// The endpoint asks a probe to be left alone: it gets no new requests until a check passes. See
+    /// [`Answer::AsksToLeave`](crate::probe::Answer::AsksToLeave).
+    AskedToLeave {
+        /// The endpoint.
+        endpoint: EndpointId,
+        /// The probe's name.
+        probe: Arc<str>,
+    },
+    /// The endpoint does not ask to be left alone any more.
+    Stayed {
+        /// The endpoint.
+        endpoint: EndpointId,
+        /// The probe's name.
+        probe: Arc<str>,
+    },
     /// Live traffic spoke against the endpoint: it gets no requests for a while.
     Ejected {
         /// The endpoint.
@@ -125,6 +140,12 @@ impl fmt::Display for Event {
             Self::ProbeUp { endpoint, probe } => write!(f, "endpoint {endpoint} up by {probe}"),
             Self::ProbeDown { endpoint, probe, reason } => {
                 write!(f, "endpoint {endpoint} down by {probe}: {reason}")
+            }
+            Self::AskedToLeave { endpoint, probe } => {
+                write!(f, "endpoint {endpoint} asks {probe} to be left alone")
+            }
+            Self::Stayed { endpoint, probe } => {
+                write!(f, "endpoint {endpoint} asks {probe} for requests again")
             }
             Self::Ejected { endpoint, reason, lasts } => {
                 write!(f, "endpoint {endpoint} ejected for {lasts:.1?}: {reason}")

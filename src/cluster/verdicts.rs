@@ -90,8 +90,10 @@ impl Control {
             });
             let id = node.id();
             let check = &mut record.facts.checks[place];
+            let left = check.asks_to_leave;
             let turn = check.take(&finding, took, now);
             applied.events.extend(turn.map(|turn| told(turn, id, &check.name, &finding)));
+            applied.events.extend(check.told_of_leave(left, id));
             let half_open = matches!(record.facts.outlier.verdict, Verdict::HalfOpen { .. });
             let ejected = record.facts.outlier.verdict != Verdict::Fine;
             let takes_out = rule.effect == Effect::TakesOut;
@@ -343,13 +345,27 @@ impl CheckFact {
         };
         let passed = failure.is_none();
         self.last = Some(LastCheck { failure, took, at: now });
-        let left = std::mem::replace(&mut self.asks_to_leave, *finding == Finding::AsksToLeave);
-        let before = self.counter.standing();
+        let before = (self.counter.standing(), self.asks_to_leave);
+        // Who has asked to leave and then fails is on its way out, not back.
+        self.asks_to_leave = match finding {
+            Finding::Passed => false,
+            Finding::AsksToLeave => true,
+            Finding::Failed(_) => self.asks_to_leave,
+        };
         let turn = self.counter.record(passed);
-        if before != self.counter.standing() || left != self.asks_to_leave {
+        if before != (self.counter.standing(), self.asks_to_leave) {
             self.since = now;
         }
         turn
+    }
+
+    fn told_of_leave(&self, before: bool, endpoint: &EndpointId) -> Option<Event> {
+        let (endpoint, probe) = (endpoint.clone(), Arc::clone(&self.name));
+        match (before, self.asks_to_leave) {
+            (false, true) => Some(Event::AskedToLeave { endpoint, probe }),
+            (true, false) => Some(Event::Stayed { endpoint, probe }),
+            _ => None,
+        }
     }
 
     fn pace(&self) -> ProbePace {

@@ -1,5 +1,6 @@
 //! What results lead to, under a paused clock.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use whippletree::cluster::{Admin, State};
@@ -206,15 +207,25 @@ async fn an_endpoint_that_asks_to_leave_is_drained_until_it_passes() {
     let (probe, mut asked) = asking();
     let cluster = probed(probe, &["a"]);
     asked.recv().await.unwrap().pass();
+    let mut events = cluster.subscribe();
     asked.recv().await.unwrap().say(Ok(Answer::AsksToLeave));
     settle().await;
     assert_eq!(state(&cluster, "a"), State::Drain);
     let id = endpoint("a").id().clone();
     assert!(cluster.pick(&Context::new()).unwrap_err().is_no_endpoint());
-    assert!(cluster.pick(&Context::new().with_prefer(id)).is_ok());
+    assert!(cluster.pick(&Context::new().with_prefer(id.clone())).is_ok());
+    // A failure on the way out is no return.
+    asked.recv().await.unwrap().say(Err("gone".into()));
+    settle().await;
+    assert_eq!(state(&cluster, "a"), State::Drain);
     asked.recv().await.unwrap().pass();
     settle().await;
     assert_eq!(state(&cluster, "a"), State::Up);
+    let told = std::iter::from_fn(|| events.try_next())
+        .filter(|event| matches!(event, Event::AskedToLeave { .. } | Event::Stayed { .. }));
+    let probe: Arc<str> = "probe".into();
+    let asked = Event::AskedToLeave { endpoint: id.clone(), probe: Arc::clone(&probe) };
+    assert_eq!(told.collect::<Vec<_>>(), [asked, Event::Stayed { endpoint: id, probe }]);
 }
 
 #[tokio::test(start_paused = true)]
