@@ -180,8 +180,8 @@ impl Probe {
     /// since it was looked at last, without a failure, is not checked this time. It saves the
     /// checks where they are needed least. Default: every check is made.
     ///
-    /// Only while the endpoint is up and its last check has passed; the success is never older than
-    /// one interval.
+    /// Only while the endpoint is up and its last check has passed. The success is no older than the
+    /// time between two checks: an interval and its jitter.
     #[must_use]
     pub fn trust_traffic(mut self) -> Self {
         self.trusts_traffic = Trust::Traffic;

@@ -10,12 +10,11 @@ use crate::error::BoxError;
 /// has parameters and state of its own.
 ///
 /// ```
-/// use std::net::TcpStream;
 /// use whippletree::probe::{Answer, Check, CheckFuture, Probe, Target};
 ///
-/// struct Pings;
+/// struct Role;
 ///
-/// impl Check for Pings {
+/// impl Check for Role {
 ///     fn check(&self, target: Target) -> CheckFuture {
 ///         Box::pin(async move {
 ///             match target.endpoint().labels().get("role") {
@@ -27,7 +26,7 @@ use crate::error::BoxError;
 ///     }
 /// }
 ///
-/// assert_eq!(Probe::new(Pings).name("role").to_string(), "role");
+/// assert_eq!(Probe::new(Role).name("role").to_string(), "role");
 /// ```
 pub trait Check: Send + Sync + 'static {
     /// Looks at the endpoint. An error is a failed check; it stands, with its causes, as the reason

@@ -22,12 +22,12 @@ const MOST: usize = 64 * 1024;
 /// | sent by | over |
 /// |---|---|
 /// | [`through`](Self::through) | the endpoint's own service in the cluster: what requests go over, pool, TLS and all |
-/// | [`fresh`](Self::fresh) (feature `hyper`), or [`Into`] | a connection of its own, new for each check: as HAProxy does |
-/// | [`reuse`](Self::reuse) (feature `hyper`) | a connection of its own, kept from one check to the next |
+/// | `fresh` (feature `hyper`), or [`Into`] | a connection of its own, new for each check: as HAProxy does |
+/// | `reuse` (feature `hyper`) | a connection of its own, kept from one check to the next |
 ///
 /// A check passes if the response head has one of the expected statuses, the body ends within 64
-/// KiB, and what it has to contain is in it. A body of which something is expected is read no
-/// further than that. Redirects are not followed: with the default statuses one is a success.
+/// KiB, and what it has to contain is in it. Once that is found the rest is not read, and may be
+/// of any length. Redirects are not followed: with the default statuses one is a success.
 #[derive(Clone, Debug)]
 #[must_use = "choose what it is sent over: `through`, `fresh` or `reuse`"]
 pub struct HttpCheck {

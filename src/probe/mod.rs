@@ -1,81 +1,107 @@
-//! Active checks: asking every endpoint whether it is well, before a user does.
+//! Active checks: endpoints are asked how they are before requests find out.
 //!
-//! A [`Probe`] is a check, a rhythm and what the results do. A cluster that is given one checks
-//! each of its endpoints, all the time, and lets none have traffic that fails.
+//! A [`Probe`] asks every endpoint of a cluster again and again, and takes those out that fail. A
+//! cluster may have several; an endpoint serves when none speaks against it.
 //!
 //! ```
 //! use std::time::Duration;
-//! use whippletree::health::Thresholds;
 //! use whippletree::probe::Probe;
-//! # type Body = String;
-//! # type Client = tower::util::BoxCloneSyncService<
-//! #     http::Request<Body>, http::Response<Body>, whippletree::BoxError>;
+//! use whippletree::{BoxError, Cluster, Context, Endpoint};
 //!
-//! let check = Probe::http("/api/v1/health")?.expect([200..=299]);
-//! let probe = check
-//!     .through::<Client, Body>()
-//!     .interval(Duration::from_secs(5))
-//!     .timeout(Duration::from_secs(2))
-//!     .thresholds(Thresholds::new().fall(3).rise(2));
-//! # assert_eq!(probe.to_string(), "http");
+//! # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
+//! # .unwrap().block_on(async {
+//! let cluster = Cluster::builder().connect(|_| ());
+//! let probe = Probe::custom(|target| async move {
+//!     match target.endpoint().address().host() {
+//!         "10.0.0.1" => Ok(()),
+//!         _ => Err(BoxError::from("does not answer")),
+//!     }
+//! });
+//! tokio::spawn(cluster.probe(probe.interval(Duration::from_secs(1))));
+//! cluster.replace([Endpoint::new("10.0.0.1:80")?, Endpoint::new("10.0.0.2:80")?])?;
+//!
+//! let error = cluster.pick(&Context::new()).unwrap_err();
+//! assert_eq!(error.to_string(), "no available endpoint: 2 known, 2 not yet proven");
+//! cluster.available().await;
+//! assert_eq!(cluster.pick(&Context::new())?.endpoint().address().host(), "10.0.0.1");
 //! # Ok::<(), whippletree::Error>(())
+//! # }).unwrap();
 //! ```
 //!
-//! # Probes or outliers?
+//! # What to ask
 //!
-//! Both, for they are different evidence:
-//!
-//! | | a probe | outlier detection |
+//! | check | asks | needs |
 //! |---|---|---|
-//! | asks | on its own, also endpoints without traffic | nobody: it reads the outcomes of live requests |
-//! | costs | requests, all the time | failed requests of users, until it acts |
-//! | acts | after `fall` checks: seconds | within milliseconds under load |
-//! | sees | what the check looks at | what users see, on every path |
-//! | misses | a fault off the checked path | an endpoint that has no traffic |
-//! | brings back | yes: it is how a new or dead endpoint is found to be well | by trying live requests |
+//! | [`Probe::http`], [`through`](HttpCheck::through) the endpoint's service | an HTTP request on the way that all requests take | a payload that is a tower service |
+//! | [`Probe::http`] over a connection of its own | an HTTP/1.1 request | the feature `hyper` |
+//! | `Probe::tcp` | whether somebody listens | the feature `hyper` |
+//! | [`Probe::custom`], [`Check`] | whatever you write: gRPC's health service, `PING` of a database | |
 //!
-//! Check what the **endpoint** needs to work, not what it shares with its peers: a check that asks a
-//! common database takes all endpoints out at once when that is slow.
+//! # Probes and outlier detection
 //!
-//! # Which check?
+//! A probe asks on purpose, [outlier detection](crate::health::outlier) listens to live traffic.
+//! They find different things, so both belong together.
 //!
-//! | check | sent | use it |
+//! | | probe | outlier detection |
 //! |---|---|---|
-//! | [`HttpCheck::through`] | through the endpoint's own service | first of all: the way of the traffic, TLS and pools included |
-//! | `HttpCheck::fresh`, `HttpCheck::reuse` (feature `hyper`) | over its own HTTP/1 connection | another port; to see that new connections are taken; plain text only |
-//! | `Probe::tcp` (feature `hyper`) | a connection, no more | what speaks no HTTP |
-//! | [`Probe::custom`] | any async closure | databases, gRPC health, a file, a command |
+//! | a server that dies | found within `fall` checks, with no request lost if there were none | found by the first requests, within milliseconds under load |
+//! | a server without traffic | found | not found |
+//! | a failure that only real requests meet | not found, if the health path does not meet it | found |
+//! | a server that is back | found without a request at risk | one request has to try it |
+//! | a new server | serves once it has passed | serves at once |
+//!
+//! A check that passes does not end an ejection by default: the health path may well work where
+//! requests fail ([`Outlier`](crate::health::outlier::Outlier) has the switch).
 //!
 //! # Parameters
 //!
 //! | parameter | default | HAProxy | Envoy |
 //! |---|---|---|---|
 //! | [`interval`](Probe::interval) | 5 s | `inter` (2 s) | `interval` |
+//! | [`timeout`](Probe::timeout) | 2 s, never above the interval | `timeout check` | `timeout` |
 //! | [`fast_interval`](Probe::fast_interval) | interval / 5 | `fastinter` | `unhealthy_edge_interval`, `healthy_edge_interval` |
 //! | [`down_interval`](Probe::down_interval) | interval | `downinter` | `unhealthy_interval` |
-//! | [`timeout`](Probe::timeout) | 2 s, never above interval | `timeout check` | `timeout` |
-//! | [`thresholds`](Probe::thresholds) | fall 3, rise 2 | `fall` (3), `rise` (2) | `unhealthy_threshold`, `healthy_threshold` |
-//! | [`jitter`](Probe::jitter) | 10 % | `spread-checks` | `interval_jitter_percent` |
-//! | [`initial`](Probe::initial) | unproven | `init-state` | always unproven |
-//! | [`concurrency`](Probe::concurrency) | 64 | – | – |
-//! | [`adjust_rank`](Probe::adjust_rank) | off: takes the endpoint out | – (keepalived: `weight`) | – |
-//! | [`trust_traffic`](Probe::trust_traffic) | off | `observe` is akin | – |
-//! | [`HttpCheck::drain_on_status`] | off | `http-check disable-on-404` | `x-envoy-immediate-health-check-fail` is akin |
+//! | [`thresholds`](Probe::thresholds): fall | 3 | `fall` (3) | `unhealthy_threshold` |
+//! | [`thresholds`](Probe::thresholds): rise | 2 | `rise` (2) | `healthy_threshold` |
+//! | [`jitter`](Probe::jitter) | ±10 % | `spread-checks` (0) | `interval_jitter_percent` |
+//! | [`initial`](Probe::initial) | unproven: no requests before one check has passed | up | unhealthy until one has passed |
+//! | [`concurrency`](Probe::concurrency) | 64 | no limit | no limit |
+//! | [`adjust_rank`](Probe::adjust_rank) | takes the endpoint out | | |
+//! | [`trust_traffic`](Probe::trust_traffic) | off | `observe` (the reverse: traffic that fails) | |
+//! | [`HttpCheck::expect`] | 200 to 399 | `http-check expect` | `expected_statuses` (200) |
+//! | [`HttpCheck::drain_on_status`] | off | `http-check disable-on-404` | |
+//! | [`HttpCheck::port`] | the endpoint's | `port` | `health_check_config.port_value` |
+//!
+//! HAProxy's `option httpchk GET /api/v1/health` with `inter 5s fall 3 rise 2` is
+//! `Probe::http("/api/v1/health")?`, sent `fresh` or through the endpoint's service.
 //!
 //! # When checks are made
 //!
-//! A newcomer is checked at once; many that come together are spread, so that a thousand take one
-//! interval. From then on every endpoint has a phase of its own, which it keeps: turns follow one
-//! another by whole intervals, each give or take the jitter, whatever the checks take. At most one
-//! check per endpoint is under way, and at most [`concurrency`](Probe::concurrency) in all; one deadline holds for connection,
-//! head and body.
+//! New endpoints are checked at once: up to 64 that come within an interval, the others spread over
+//! it. From then on each has a place of its own within the interval and keeps it; the jitter is
+//! counted from there. So ten thousand endpoints make an even stream of checks, and still do after
+//! days. Fast and slow intervals keep the places as well: the first check at a new pace comes after
+//! half of the new interval to one and a half.
 //!
-//! # When the prober itself is late
+//! There is one check at a time of an endpoint, and [`concurrency`](Probe::concurrency) of all;
+//! who waits for a turn is checked in the order of the times. Between checks nothing runs: a
+//! probe costs a timer.
 //!
-//! A process that was held up, by a busy machine or a suspended one, finds its checks overdue: that
-//! says nothing of the endpoints. A check that is given up more than one interval after its deadline
-//! says nothing, instead of counting as failed; and turns that were missed are left out, not made up
-//! for in a burst. Checks run in tasks of their own, never in that of a request.
+//! # Who is late?
+//!
+//! A check has failed at its [`timeout`](Probe::timeout), which counts from its start to the end of
+//! the body. But on a machine that is too busy it is the prober that is late: it cannot look at
+//! answers that have long been there. So a deadline that is noticed late is put off by as much, and a
+//! failure that is noticed more than an interval late says that *this* machine was asleep or
+//! overloaded, and nothing of the endpoint: it is not counted. After such a time all checks would be
+//! due together; they are made at their next places instead. (`tests/starvation.rs`: 64 busy loops on
+//! two cores.)
+//!
+//! # States
+//!
+//! In [maintenance](crate::cluster::Admin::Maintenance) an endpoint is not checked, and afterwards
+//! it has to prove itself anew; a drained one is checked as ever. What a removed one has shown is
+//! kept as long as the [endpoint](crate::cluster::Builder::forget_after) is.
 
 mod builder;
 mod check;
@@ -96,34 +122,24 @@ pub use self::target::Target;
 pub use self::through::Answering;
 
 impl<S: Send + Sync + 'static> Cluster<S> {
-    /// Checks every endpoint again and again: spawn the future that this returns.
+    /// Checks every endpoint again and again: spawn the future that this returns. See
+    /// [`probe`](crate::probe) for what follows from it.
     ///
-    /// From this call on every endpoint has to prove itself to the probe, those that are there and
-    /// those that come: call it before the endpoints are inserted. Several probes may run at once;
-    /// an endpoint then has to satisfy all of them.
+    /// The probe counts from this call on, and not from the future's first poll: endpoints that are
+    /// inserted afterwards, and those that are here, have to pass before they serve, unless its
+    /// [`initial`](Probe::initial) state says otherwise.
     ///
-    /// The future ends when the last handle of the cluster is dropped. It needs tokio's timers.
+    /// The future ends when the last handle of the cluster is dropped. Checks run in tasks of their
+    /// own; a panic in one is a failed check.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future ends the probing and the checks under way, and what the probe has found
-    /// no longer counts.
+    /// Dropping the future stops the probe and the checks under way; what it has found no longer
+    /// counts.
     ///
-    /// ```
-    /// use whippletree::probe::Probe;
-    /// use whippletree::{BoxError, Cluster, Context, Endpoint};
+    /// # Panics
     ///
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// let cluster = Cluster::builder().connect(|_| ());
-    /// let probe = Probe::custom(|_target| async { Ok::<_, BoxError>(()) });
-    /// tokio::spawn(cluster.probe(probe));
-    /// cluster.insert(Endpoint::new("a:80")?)?;
-    /// assert!(cluster.pick(&Context::new()).is_err(), "not proven yet");
-    /// cluster.available().await;
-    /// assert!(cluster.pick(&Context::new()).is_ok());
-    /// # Ok::<(), whippletree::Error>(())
-    /// # }).unwrap();
-    /// ```
+    /// The future, outside of a tokio runtime with a timer.
     #[must_use = "the checks are made by the future: spawn it"]
     pub fn probe(&self, probe: Probe) -> impl Future<Output = ()> + Send + use<S> {
         let registration = runner::Registration::new(&self.probed(), &probe);

@@ -1,8 +1,8 @@
 //! Runs the checks of one probe: one task each, and one that sleeps until the next is due.
 
 use std::collections::{BTreeMap, HashMap};
-use std::future::poll_fn;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -60,6 +60,9 @@ pub(super) async fn run(probe: Probe, registration: Registration) {
     }
 }
 
+/// How late a timer may be without telling of a busy machine. tokio's have a resolution of 1 ms; ours.
+const PUNCTUAL: Duration = Duration::from_millis(5);
+
 /// What there is to do.
 enum Step {
     Ended(Option<Key>, Result<Report, JoinError>),
@@ -89,6 +92,8 @@ struct Watched {
     steady: bool,
     seen: Traffic,
     check: Option<AbortHandle>,
+    /// When the last check began.
+    began: Instant,
 }
 
 /// What live traffic had come to when it was looked at.
@@ -106,10 +111,9 @@ impl Traffic {
         Self { succeeded: read(&tally.succeeded), failed: read(&tally.failed), at }
     }
 
-    /// Whether there was a success within one interval, and no failure.
-    fn shows_health(&self, before: &Self, interval: Duration) -> bool {
-        // A round is longer than the interval by the jitter, at times.
-        let recent = self.at.saturating_duration_since(before.at) < interval + interval / 2;
+    /// Whether there was a success within `round`, and no failure.
+    fn shows_health(&self, before: &Self, round: Duration) -> bool {
+        let recent = self.at.saturating_duration_since(before.at) <= round;
         recent && self.succeeded != before.succeeded && self.failed == before.failed
     }
 }
@@ -179,7 +183,7 @@ impl Runner {
         let seen = Traffic::look(&listed.node, now);
         let target = Target::new(listed.endpoint, listed.node, self.probe.time());
         let since = listed.since;
-        let watched = Watched { target, since, steady: false, seen, check: None };
+        let watched = Watched { target, since, steady: false, seen, check: None, began: now };
         self.watched.insert(key, watched);
         key
     }
@@ -199,7 +203,7 @@ impl Runner {
         };
         let seen = Traffic::look(watched.target.node(), now);
         let before = std::mem::replace(&mut watched.seen, seen);
-        watched.steady && seen.shows_health(&before, self.probe.timing().interval)
+        watched.steady && seen.shows_health(&before, self.probe.timing().longest_round())
     }
 
     fn start(&mut self, key: Key, now: Instant) {
@@ -214,7 +218,7 @@ impl Runner {
         };
         let task = self.tasks.spawn(trial.run());
         self.keys.insert(task.id(), key);
-        watched.check = Some(task);
+        (watched.check, watched.began) = (Some(task), now);
     }
 
     /// Waits for the end of a check, a change of the cluster, or the next check's time.
@@ -246,7 +250,9 @@ impl Runner {
             return;
         };
         let now = cluster::now();
-        let report = result.unwrap_or_else(|error| Report::of_death(error, self.probe.time()));
+        let began = self.watched.get(&key).map_or(now, |watched| watched.began);
+        let took = now.saturating_duration_since(began);
+        let report = result.unwrap_or_else(|error| Report::of_death(error, took));
         let pace = self.tell(key, report);
         let unit = unit(self.random.next());
         self.schedule.ended(key, pace, now, unit);
@@ -296,16 +302,41 @@ impl Trial {
         let time = self.target.time();
         let deadline = self.began + time;
         let check = pin!(asked(&*self.check, self.target));
-        let answer = tokio::time::timeout_at(deadline.into(), check).await;
+        let answer = in_time(check, deadline, self.grace).await;
         let now = cluster::now();
         let finding = match answer {
-            Ok(Ok(Answer::Healthy)) => Some(Finding::Passed),
-            Ok(Ok(Answer::AsksToLeave)) => Some(Finding::AsksToLeave),
+            Some(Ok(Answer::Healthy)) => Some(Finding::Passed),
+            Some(Ok(Answer::AsksToLeave)) => Some(Finding::AsksToLeave),
             _ if now > deadline + self.grace => None,
-            Ok(Err(error)) => Some(Finding::Failed(with_causes(&*error).into())),
-            Err(_) => Some(Finding::Failed(format!("no answer within {time:?}").into())),
+            Some(Err(error)) => Some(Finding::Failed(with_causes(&*error).into())),
+            None => Some(Finding::Failed(format!("no answer within {time:?}").into())),
         };
         Report { finding, took: now.saturating_duration_since(self.began) }
+    }
+}
+
+/// What the future comes to, if it does so in time. A deadline that this process notices late, for
+/// the machine is busy, is put off by the time it was late: that long nobody could look for the
+/// answer. Not by more than the grace in all.
+async fn in_time<F>(
+    mut future: Pin<&mut F>,
+    deadline: Instant,
+    grace: Duration,
+) -> Option<F::Output>
+where
+    F: Future,
+{
+    let (mut until, last) = (deadline, deadline + grace);
+    loop {
+        if let Ok(output) = tokio::time::timeout_at(until.into(), future.as_mut()).await {
+            return Some(output);
+        }
+        let now = cluster::now();
+        let late = now.saturating_duration_since(until);
+        if late <= PUNCTUAL || now >= last {
+            return None;
+        }
+        until = (now + late).min(last);
     }
 }
 

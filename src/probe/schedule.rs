@@ -32,6 +32,11 @@ pub(super) struct Timing {
 }
 
 impl Timing {
+    /// The most time between two checks at the steady pace: the first early, the second late.
+    pub(super) fn longest_round(&self) -> Duration {
+        self.interval.mul_f64(1.0 + 2.0 * self.jitter)
+    }
+
     fn period(&self, pace: ProbePace) -> Duration {
         match pace {
             ProbePace::Steady => self.interval,
