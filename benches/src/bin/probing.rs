@@ -6,6 +6,7 @@
 //! ```
 
 use std::hint::black_box;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ const PICKS: u32 = 20_000;
 const ROUNDS: usize = 21;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> Result<(), Error> {
+async fn main() -> Result<ExitCode, Error> {
     let endpoints: Vec<Endpoint> = (0..ENDPOINTS)
         .map(|at| Endpoint::new(format!("10.0.{}.{}:80", at / 250, at % 250)))
         .collect::<Result<_, _>>()?;
@@ -56,7 +57,15 @@ async fn main() -> Result<(), Error> {
     println!("checks in each second: {seconds:?}, the mean would be {}", u64::from(ENDPOINTS) / 5);
     println!("of one core: {:.1} %", 100.0 * busy);
     println!("a pick: {without:.0} ns without probes, {with:.0} ns with them");
-    Ok(())
+    let mean = u64::from(ENDPOINTS) / 5;
+    let even = seconds.iter().all(|checks| (mean / 2..=2 * mean).contains(checks));
+    // Twice, for the machine may be busy: a pick that probes slowed down would take far more.
+    let (few, quick) = (busy < 0.5, with < 2.0 * without);
+    if !(even && few && quick) {
+        println!("not as promised: even {even}, little CPU {few}, picks as quick as ever {quick}");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The median time of a pick and its end, in nanoseconds.
