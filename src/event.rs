@@ -96,12 +96,12 @@ pub enum Event {
     PanicEntered,
     /// Enough endpoints are available again.
     PanicLeft,
-    /// Requests go to another tier first.
+    /// Requests go to another tier first, or none can serve any more, or one can again.
     TierSwitched {
-        /// The priority of the tier that served.
-        from: u32,
-        /// The priority of the tier that serves.
-        to: u32,
+        /// The priority of the tier that served, if any did.
+        from: Option<u32>,
+        /// The priority of the tier that serves, if any can.
+        to: Option<u32>,
     },
     /// A source delivered an error, or something that was refused; its last set stays in use.
     DiscoveryFailed {
@@ -162,9 +162,13 @@ impl fmt::Display for Event {
                 f.write_str("panic: fewer endpoints are available than the threshold asks for")
             }
             Self::PanicLeft => f.write_str("panic left: enough endpoints are available"),
-            Self::TierSwitched { from, to } => {
-                write!(f, "tier of priority {to} serves instead of {from}")
-            }
+            Self::TierSwitched { from, to } => match (from, to) {
+                (Some(from), Some(to)) => {
+                    write!(f, "tier of priority {to} serves instead of {from}")
+                }
+                (None, Some(to)) => write!(f, "tier of priority {to} serves"),
+                (_, None) => f.write_str("no endpoint can serve"),
+            },
             Self::DiscoveryFailed { source, reason } => {
                 write!(f, "discovery by {source} failed: {reason}")
             }

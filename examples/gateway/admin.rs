@@ -44,7 +44,7 @@ impl Admin {
     fn healthz(&self) -> Response<Full<Bytes>> {
         if !self.phase.is_serving() {
             text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
-        } else if self.proxy.cluster().status().available() == 0 {
+        } else if !self.proxy.cluster().is_available() {
             text(StatusCode::SERVICE_UNAVAILABLE, "no endpoint is available\n")
         } else {
             text(StatusCode::OK, "ok\n")

@@ -10,7 +10,8 @@ use crate::cluster::{self, Cluster};
 use crate::discover::{Options, Update};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::health::Classify;
+use crate::health::outlier::Outlier;
+use crate::health::{Classify, SlowStart};
 use crate::load::{Completion, Cost};
 use crate::policy::Policy;
 use crate::probe::Probe;
@@ -42,7 +43,8 @@ impl Builder {
         Self::of(cluster::Builder::new())
     }
 
-    /// Starts with a cluster's parameters instead of the defaults.
+    /// Starts with a cluster's parameters instead of the defaults: those that this builder has no
+    /// method for, such as tiers, panic and locality.
     #[must_use]
     pub fn of(cluster: cluster::Builder) -> Self {
         Self {
@@ -123,6 +125,20 @@ impl Builder {
     #[must_use]
     pub fn cost(mut self, cost: Cost) -> Self {
         self.cluster = self.cluster.cost(cost);
+        self
+    }
+
+    /// Sets how live traffic is judged; `None` turns it off. Default [`Outlier::new`]: on.
+    #[must_use]
+    pub fn outlier(mut self, outlier: impl Into<Option<Outlier>>) -> Self {
+        self.cluster = self.cluster.outlier(outlier);
+        self
+    }
+
+    /// Lets endpoints that have just become fit to serve start slowly. Default `None`: at once.
+    #[must_use]
+    pub fn slow_start(mut self, slow_start: impl Into<Option<SlowStart>>) -> Self {
+        self.cluster = self.cluster.slow_start(slow_start);
         self
     }
 

@@ -10,13 +10,14 @@ use super::band::{Band, BandKey, Bands};
 use super::facts::Fitness;
 use super::rules::Rules;
 use super::snapshot::{Group, Snapshot};
-use super::spread::{self, Level};
+use super::spread::Level;
 use super::tiers::{Decision, History, Tier, decide};
+use super::trials::Trials;
 use crate::endpoint::{Endpoint, Locality, Member, State, Subset};
 use crate::error::{Census, Error};
 use crate::event::Event;
 use crate::load::Nanos;
-use crate::policy::{Build, P2c, Pick, Policy, Ramp, Restraint};
+use crate::policy::{Build, P2c, Pick, Policy, Restraint};
 
 /// An endpoint as the control side hands it over.
 pub(super) struct Candidate {
@@ -80,7 +81,7 @@ impl<'a> Plan<'a> {
                 continue;
             }
             candidate.count(&mut census);
-            if candidate.member.on_trial {
+            if candidate.member.on_trial && self.rules.policy_spreads {
                 trials.push(place as u32);
             }
             if candidate.fitness.wanted {
@@ -93,15 +94,20 @@ impl<'a> Plan<'a> {
             history.release();
         }
         let mut decision = decide(&counted, &self.rules.tiers, &history, self.now);
-        census.closed = decision.closed;
+        census.closed = decision.closed.contains(&true);
         self.again(decision.again);
         let places: Vec<Vec<u32>> = tiers.into_values().collect();
         let bands = self.bands(&decision, &counted, &places, before);
+        let worst = decision.last_used(&counted).unwrap_or(u32::MAX);
+        // Not behind the tiers that are used; and in a panic they get requests as it is.
+        let open = counted.iter().zip(&decision.open).filter(|(_, open)| **open);
+        let open: Vec<u32> = open.map(|(tier, _)| tier.priority).collect();
+        let priority = |place: u32| self.endpoint(place).endpoint.priority();
+        trials.retain(|place| priority(*place) <= worst && !open.contains(&priority(*place)));
+        let available = counted.iter().map(|tier| tier.level.available).sum();
+        let trials = Trials::new(trials.into(), available, before.map(|group| &group.trials));
         let history = std::mem::take(&mut decision.history);
-        let worst = history.serving.unwrap_or(u32::MAX);
-        let in_time = |place: &u32| self.endpoint(*place).endpoint.priority() <= worst;
-        trials.retain(in_time);
-        Group::new(bands, trials.into(), census, history)
+        Group::new(bands, trials, census, history)
     }
 
     /// What the policy's code answers, unless it panics; that is told once per snapshot.
@@ -120,7 +126,7 @@ impl<'a> Plan<'a> {
         None
     }
 
-    fn again(&mut self, at: Option<Instant>) {
+    pub(super) fn again(&mut self, at: Option<Instant>) {
         self.again = self.again.into_iter().chain(at).min();
     }
 
@@ -132,12 +138,11 @@ impl<'a> Plan<'a> {
         Tier { priority: *priority, level: self.level(places) }
     }
 
-    fn level(&self, places: &[u32]) -> Level {
+    pub(super) fn level(&self, places: &[u32]) -> Level {
         let fitness = |place: &u32| self.candidates[*place as usize].fitness;
-        Level {
-            total: places.iter().filter(|place| fitness(place).proven).count(),
-            available: places.iter().filter(|place| fitness(place).is_available()).count(),
-        }
+        let total = places.iter().filter(|place| fitness(place).proven).count();
+        let available = places.iter().filter(|place| fitness(place).is_available()).count();
+        Level { total, available, unproven: places.len() - total }
     }
 
     /// The bands of all tiers that may serve, in their order, with their shares.
@@ -154,15 +159,31 @@ impl<'a> Plan<'a> {
                 Some(shares) => shares[tier],
                 None => u32::from(nth == 0) * 100,
             };
-            let open = decision.open[tier];
-            let zones = self.by_locality(&places[tier]);
-            let parts = self.parts(&zones, open);
+            let warm = self.is_warm(&places[tier]);
+            let open = self.opens(decision.open[tier], &places[tier]);
+            // Near or far, a tier in panic is one: the near ones may be those that are out.
+            let zones = match open {
+                true => [places[tier].clone(), Vec::new(), Vec::new()],
+                false => self.by_locality(&places[tier]),
+            };
+            let parts = self.parts(&zones, open, warm);
             for ((distance, places), part) in (0..).zip(zones).zip(parts) {
                 let key = BandKey { priority: tiers[tier].priority, distance };
-                bands.extend(self.band(key, places, open, before), share * part);
+                let state = TierState { open, warm };
+                bands.extend(self.band(key, places, state, before), share * part);
             }
         }
+        let closed = decision.closed.iter().zip(decision.shares.iter().flatten());
+        let refused = closed.filter(|(closed, _)| **closed).map(|(_, share)| *share);
+        bands.refuse(refused.sum::<u32>() * 100);
         bands
+    }
+
+    /// Whether the tier is to serve with endpoints that are known to be out. A policy that sends all
+    /// to one endpoint is spared that as long as there is one that is well.
+    fn opens(&self, panics: bool, places: &[u32]) -> bool {
+        let fit = |place: &u32| self.candidates[*place as usize].fitness.fit;
+        panics && (self.rules.policy_spreads || !places.iter().any(fit))
     }
 
     /// The endpoints by how far away they are: in the own zone, in the own region, elsewhere.
@@ -177,21 +198,12 @@ impl<'a> Plan<'a> {
         zones
     }
 
-    /// The share of each zone within its tier, in percent.
-    fn parts(&self, zones: &[Vec<u32>; 3], open: bool) -> Box<[u32]> {
-        let levels = zones.each_ref().map(|places| {
-            let level = self.level(places);
-            if open { Level { available: level.total, ..level } } else { level }
-        });
-        spread::localities(&levels, spread::OVERPROVISIONING)
-    }
-
     /// The band of these endpoints; none if none of them may serve.
     fn band(
         &mut self,
         key: BandKey,
         mut places: Vec<u32>,
-        open: bool,
+        TierState { open, warm }: TierState,
         before: Option<&Group>,
     ) -> Option<Band> {
         let candidates = self.candidates;
@@ -208,7 +220,8 @@ impl<'a> Plan<'a> {
         }
         let closed: Option<Box<[bool]>> = (keeps && !places.iter().all(serves))
             .then(|| places.iter().map(|place| !serves(place)).collect());
-        let ramp = self.ramp(&places, serves);
+        // In a panic nobody starts slowly: those that do are the ones that have just come back.
+        let ramp = if warm && !open { self.ramp(&places, serves) } else { None };
         let restraint = (closed.is_some() || ramp.is_some()).then_some(Restraint { closed, ramp });
         let Picker { picker, heeds_share, rebuild_at } = self.picker(key, &places, before);
         self.again(rebuild_at);
@@ -221,27 +234,6 @@ impl<'a> Plan<'a> {
             places,
             restraint: restraint.map(Box::new),
         })
-    }
-
-    /// Slow start, if some of the endpoints are in it; if all are, none is: they are cold together.
-    fn ramp(&mut self, places: &[u32], serves: impl Fn(&u32) -> bool) -> Option<Ramp> {
-        let slow_start = self.rules.slow_start?;
-        let mut first = None;
-        let mut warm = false;
-        let mut since = vec![None; places.len()];
-        for (place, since) in places.iter().zip(&mut since).filter(|(place, _)| serves(place)) {
-            let fit_since = self.candidates[*place as usize].fit_since;
-            let end = fit_since.and_then(|fit| fit.checked_add(slow_start.window()));
-            match (fit_since, end) {
-                (Some(fit), Some(end)) if end > self.now => {
-                    *since = Some(self.nanos(fit));
-                    first = first.into_iter().chain([end]).min();
-                }
-                _ => warm = true,
-            }
-        }
-        self.again(first);
-        (warm && first.is_some()).then(|| Ramp { slow_start, since: since.into() })
     }
 
     /// A picker for these endpoints: the one before, if they are the same.
@@ -279,9 +271,18 @@ impl<'a> Plan<'a> {
         picker
     }
 
-    fn nanos(&self, at: Instant) -> Nanos {
+    pub(super) fn nanos(&self, at: Instant) -> Nanos {
         crate::endpoint::since(self.epoch, at)
     }
+}
+
+/// How a tier stands.
+#[derive(Clone, Copy)]
+struct TierState {
+    /// Health is ignored.
+    open: bool,
+    /// Not all of its endpoints are in slow start.
+    warm: bool,
 }
 
 /// A picker, with what it has said of itself.

@@ -37,6 +37,8 @@ pub(super) struct Bands {
     list: Vec<Band>,
     /// The shares in units of 1/10 000, added up.
     ends: Vec<u32>,
+    /// The share that is refused, in the same units.
+    refused: u32,
 }
 
 impl Bands {
@@ -46,9 +48,19 @@ impl Bands {
         self.list.extend(band);
     }
 
-    /// The bands, with the ends of their shares if not all goes to the first.
-    pub(super) fn into_parts(self) -> (Box<[Band]>, Option<Box<[u32]>>) {
-        let (first, all) = (self.ends.first().copied(), self.ends.last().copied());
+    /// Has a further share of the requests refused.
+    pub(super) fn refuse(&mut self, share: u32) {
+        self.refused += share;
+    }
+
+    /// The bands, with the ends of their shares if not all goes to the first. What falls behind the
+    /// last band is to be refused.
+    pub(super) fn into_parts(mut self) -> (Box<[Band]>, Option<Box<[u32]>>) {
+        let first = self.ends.first().copied();
+        if self.refused > 0 {
+            self.ends.push(self.ends.last().copied().unwrap_or(0) + self.refused);
+        }
+        let all = self.ends.last().copied();
         let split = all != Some(0) && first != all;
         (self.list.into(), split.then(|| self.ends.into()))
     }

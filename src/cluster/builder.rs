@@ -129,8 +129,9 @@ impl Builder {
 
     /// Sets the percentage of available endpoints below which a tier is in [panic](Panic), 0 to
     /// 100; 0 turns it off. Default 50 (Envoy's `healthy_panic_threshold`). Endpoints that are
-    /// drained, in maintenance or not yet proven are not counted at all. With tiers that stand in
-    /// for one another, all of them must be below.
+    /// drained or in maintenance are not counted at all, and those not yet proven count as
+    /// available: at the start nobody is called sick before his first check. With tiers that stand
+    /// in for one another, all of them must be below; the first with an available endpoint serves.
     ///
     /// # Errors
     ///
@@ -161,11 +162,12 @@ impl Builder {
     }
 
     pub(super) fn rules(&self) -> Rules {
-        let (policy_name, policy_keeps_unavailable) = asked(&*self.policy);
+        let (policy_name, policy_keeps_unavailable, policy_spreads) = asked(&*self.policy);
         Rules {
             policy: Arc::clone(&self.policy),
             policy_name,
             policy_keeps_unavailable,
+            policy_spreads,
             cost: self.cost,
             forget_after: self.forget_after,
             outlier: self.outlier.clone(),
@@ -201,9 +203,9 @@ impl Builder {
 }
 
 /// What a policy says of itself, asked once: it is the user's code here too.
-fn asked(policy: &dyn Policy) -> (Arc<str>, bool) {
-    let asked = || (policy.name().into(), policy.keeps_unavailable());
-    catch_unwind(AssertUnwindSafe(asked)).unwrap_or_else(|_| ("unnamed".into(), false))
+fn asked(policy: &dyn Policy) -> (Arc<str>, bool, bool) {
+    let asked = || (policy.name().into(), policy.keeps_unavailable(), policy.spreads());
+    catch_unwind(AssertUnwindSafe(asked)).unwrap_or_else(|_| ("unnamed".into(), false, true))
 }
 
 impl Default for Builder {

@@ -38,14 +38,13 @@ pub(super) enum Offer {
 pub(super) struct Control {
     pub(super) rules: Rules,
     pub(super) present: BTreeMap<EndpointId, Record>,
-    /// Endpoints that no source lists any more, and when to forget them, if ever. Kept so that one
-    /// that comes back is the same endpoint with all that was learnt of it.
-    gone: BTreeMap<EndpointId, (Record, Option<Instant>)>,
+    /// Endpoints that no source lists any more, and when to forget them: one may come back.
+    pub(super) gone: BTreeMap<EndpointId, (Record, Option<Instant>)>,
     /// The same by time, so that nothing has to be searched.
     due: BTreeSet<(Instant, EndpointId)>,
     /// When ejections end.
     pub(super) releases: BTreeSet<(Instant, EndpointId)>,
-    /// When the detectors compare the endpoints next, if there is anything to compare.
+    /// When the detectors compare the endpoints next, if they do.
     pub(super) sweep_at: Option<Instant>,
     /// When the snapshot has to be built anew, though nothing else has changed.
     pub(super) rebuild_at: Option<Instant>,
@@ -55,8 +54,10 @@ pub(super) struct Control {
     next_probe: ProbeId,
     /// Changes with every change of who is here, as whom, and whether to be probed.
     pub(super) roster: u64,
-    /// What has happened and becomes visible with the next snapshot.
+    /// What becomes visible with the next snapshot.
     pending: Vec<Event>,
+    /// How many are ejected and how many serve, while that is known to hold.
+    pub(super) room: Option<(usize, usize)>,
     /// Who the nodes testify to, if live traffic is judged.
     pub(super) reporter: Option<Arc<Reporter>>,
     /// Who set the facts that nobody has set.
@@ -103,6 +104,7 @@ impl Control {
             next_probe: 0,
             roster: 0,
             pending: Vec::new(),
+            room: None,
             reporter,
             nobody: "default".into(),
             epoch,
@@ -201,6 +203,7 @@ impl Control {
 
     /// Does what is due.
     pub(super) fn tick(&mut self, now: Instant, random: &dyn Fn() -> u64, applied: &mut Applied) {
+        self.room = None;
         self.expire(now, applied);
         self.release(now, applied);
         self.sweep(now, random, applied);

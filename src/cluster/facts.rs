@@ -25,6 +25,8 @@ pub(super) struct Facts {
     pub(super) fit_since: Option<Instant>,
     /// Since when its state is what it is.
     pub(super) state_since: Instant,
+    /// Since when its weight is 0, if it is.
+    pub(super) weightless_since: Instant,
 }
 
 pub(super) struct AdminFact {
@@ -70,8 +72,10 @@ pub(super) enum Verdict {
         until: Instant,
         reason: Reason,
     },
-    /// One request or check at a time may show that it is well again.
+    /// One request or check at a time may show that it is well again. If none is made until then,
+    /// for there is no traffic or it is not meant for this endpoint, it gets the benefit of the doubt.
     HalfOpen {
+        until: Instant,
         reason: Reason,
     },
 }
@@ -105,12 +109,13 @@ impl Facts {
             adjustments: BTreeMap::new(),
             fit_since: None,
             state_since: now,
+            weightless_since: now,
         }
     }
 
     /// What is called the endpoint's state: the first that holds, from the strongest on.
     pub(super) fn state(&self, endpoint: &Endpoint) -> State {
-        let leaves = self.checks.iter().any(|check| check.asks_to_leave);
+        let leaves = self.asks_to_leave();
         if self.admin.state == Admin::Maintenance {
             State::Maintenance
         } else if self.admin.state == Admin::Drain || endpoint.weight().is_zero() || leaves {
@@ -127,7 +132,7 @@ impl Facts {
     }
 
     pub(super) fn fitness(&self, endpoint: &Endpoint) -> Fitness {
-        let leaves = self.checks.iter().any(|check| check.asks_to_leave);
+        let leaves = self.asks_to_leave();
         let unproven = self.stands(Standing::Unproven);
         let healthy = !self.stands(Standing::Down) && !unproven;
         let fit = healthy && self.outlier.verdict == Verdict::Fine;
@@ -153,8 +158,13 @@ impl Facts {
         i32::from(endpoint.rank()).saturating_add(sum).clamp(1, 254) as u8
     }
 
+    fn asks_to_leave(&self) -> bool {
+        let takes_out = |check: &&CheckFact| check.effect == Effect::TakesOut;
+        self.checks.iter().filter(takes_out).any(|check| check.asks_to_leave)
+    }
+
     /// Whether probes decide on it: one of them then makes the trial after an ejection.
-    fn is_probed(&self) -> bool {
+    pub(super) fn is_probed(&self) -> bool {
         self.checks.iter().any(|check| check.effect == Effect::TakesOut)
     }
 

@@ -57,6 +57,7 @@ mod driver;
 mod facts;
 mod follow;
 mod follower;
+mod judge;
 mod lease;
 mod membership;
 mod operate;
@@ -68,11 +69,13 @@ mod retired;
 mod rules;
 mod shared;
 mod snapshot;
+mod soft_start;
 mod source;
 mod source_status;
 mod spread;
 mod status;
 mod tiers;
+mod trials;
 mod verdicts;
 mod witness;
 
@@ -120,7 +123,10 @@ impl<S: Send + Sync + 'static> Cluster<S> {
     /// Picks an endpoint for a request and counts the request in flight until the lease is
     /// dropped.
     ///
-    /// Reads the clock only if the cost is a latency: about 25 ns less without.
+    /// Reads the clock only if the cost is a latency: about 25 ns less without. A request that is not
+    /// timed and is dropped without a report says nothing, however long it took: for endpoints that
+    /// hang to be found, report a [timeout](crate::health::Failure::Timeout), or pick with
+    /// [`pick_at`](Self::pick_at). [`Balance`](crate::Balance) times every request.
     ///
     /// # Errors
     ///

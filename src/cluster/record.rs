@@ -170,7 +170,11 @@ impl Record {
         change: impl FnOnce(&mut Self, &mut Applied),
     ) {
         let before = (self.state(), self.facts.fitness(&self.endpoint), self.rank());
+        let had_weight = !self.endpoint.weight().is_zero();
         change(self, applied);
+        if had_weight {
+            self.facts.weightless_since = now;
+        }
         let (state, fitness) = (self.state(), self.facts.fitness(&self.endpoint));
         if state != before.0 {
             self.facts.state_since = now;

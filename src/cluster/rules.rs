@@ -14,6 +14,7 @@ pub(super) struct Rules {
     pub(super) policy: Arc<dyn Policy>,
     pub(super) policy_name: Arc<str>,
     pub(super) policy_keeps_unavailable: bool,
+    pub(super) policy_spreads: bool,
     pub(super) cost: Cost,
     pub(super) forget_after: Duration,
     pub(super) outlier: Option<Outlier>,

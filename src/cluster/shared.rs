@@ -292,7 +292,7 @@ impl Shared {
     /// Publishes a snapshot, still under the lock, so that events stand in the order of the
     /// changes.
     pub(super) fn show(&self, snapshot: Snapshot, applied: &mut Applied) {
-        let available = snapshot.is_available();
+        let available = snapshot.surely_available();
         self.tell_tiers(&snapshot, &mut applied.events);
         let old = self.published.swap(Arc::new(snapshot));
         self.retired.add(old);
@@ -309,10 +309,9 @@ impl Shared {
             (true, false) => events.push(Event::PanicLeft),
             _ => {}
         }
-        if let (Some(from), Some(to)) = (before.serving, after.serving) {
-            if from != to {
-                events.push(Event::TierSwitched { from, to });
-            }
+        // The first to serve ever takes over from nobody.
+        if before.serving != after.serving && before.has_served() {
+            events.push(Event::TierSwitched { from: before.serving, to: after.serving });
         }
     }
 }

@@ -10,6 +10,7 @@ use super::assemble::Candidate;
 use super::band::{Band, BandKey, Bands, choose};
 use super::context::Context;
 use super::tiers::History;
+use super::trials::Trials;
 use crate::endpoint::{EndpointId, Member, Subset};
 use crate::error::{Census, Error};
 use crate::load::Measure;
@@ -39,8 +40,8 @@ pub(crate) struct Group {
     bands: Box<[Band]>,
     /// Where not everything goes to the first band: the ends of their shares.
     spread: Option<Box<[u32]>>,
-    /// The places of endpoints that get one request at a time, on trial.
-    trials: Box<[u32]>,
+    /// The endpoints that get one request at a time, on trial.
+    pub(super) trials: Trials,
     /// Whether a request just asks the picker of the first band: no trial is due, nothing is spread
     /// over bands, and nobody has to be turned away for the picker's sake.
     straight: bool,
@@ -100,7 +101,7 @@ impl Snapshot {
             Some(subset) => self.group_in_use(subset).ok_or(Miss::Unprepared(subset))?,
         };
         if !group.trials.is_empty() {
-            if let Some(member) = self.on_trial(group, context) {
+            if let Some(member) = group.trials.take_turn(&self.members, context) {
                 return Err(Miss::Trial(member));
             }
         }
@@ -114,10 +115,19 @@ impl Snapshot {
                 return found;
             }
         }
-        Err(self.no_endpoint(group, context))
+        match group.trials.take_any(&self.members, context) {
+            Some(member) => Err(Miss::Trial(member)),
+            None => Err(self.no_endpoint(group, context)),
+        }
     }
 
+    /// Whether a request that asks for nothing in particular finds an endpoint, be it on trial.
     pub(crate) fn is_available(&self) -> bool {
+        self.surely_available() || self.everyone.trials.is_open(&self.members)
+    }
+
+    /// As [`is_available`](Self::is_available), whatever other requests there are.
+    pub(super) fn surely_available(&self) -> bool {
         !self.everyone.bands.is_empty()
     }
 
@@ -171,16 +181,6 @@ impl Snapshot {
         allowed.then_some(member)
     }
 
-    /// An endpoint whose trial is to be made, if this request may make it; takes the slot, as
-    /// others look for one at the same moment.
-    #[cold]
-    fn on_trial(&self, group: &Group, context: &Context) -> Option<&Member> {
-        let members = group.trials.iter().map(|place| &self.members[*place as usize]);
-        let mut fitting =
-            members.filter(|member| !context.asked.exclude.contains(member.endpoint.id()));
-        fitting.find(|member| member.node.probation.take())
-    }
-
     #[cold]
     fn pick_spread<'a>(
         &'a self,
@@ -191,7 +191,10 @@ impl Snapshot {
         let ends = group.spread.as_deref()?;
         // A key stays in its tier as long as the shares do.
         let draw = context.asked.hash.map_or_else(|| moment.random.next(), mix);
-        self.pick_in(&group.bands[choose(ends, draw)], context, moment)
+        match group.bands.get(choose(ends, draw)) {
+            Some(band) => self.pick_in(band, context, moment),
+            None => Some(Err(self.no_endpoint(group, context))),
+        }
     }
 
     #[inline]
@@ -260,7 +263,7 @@ impl Snapshot {
 }
 
 impl Group {
-    pub(super) fn new(bands: Bands, trials: Box<[u32]>, census: Census, history: History) -> Self {
+    pub(super) fn new(bands: Bands, trials: Trials, census: Census, history: History) -> Self {
         let (bands, spread) = bands.into_parts();
         let turns_away = |band: &Band| !band.heeds_share && band.is_ramping();
         let straight = trials.is_empty()

@@ -32,6 +32,9 @@ pub(super) const OVERPROVISIONING: u32 = 140;
 pub(super) struct Level {
     pub(super) total: usize,
     pub(super) available: usize,
+    /// Those of which nothing is known yet; not in the total. They speak against a panic as long as
+    /// they may turn out to be well.
+    pub(super) unproven: usize,
 }
 
 /// Who gets how much.
@@ -83,7 +86,7 @@ pub(super) fn proportional(
 /// backup that is well serves better than the dead ones of the first tier. Proportional tiers are as
 /// patient in other words: Envoy lets none panic while all together can carry everything.
 pub(super) fn strict_panic(levels: &[Level], panic_threshold: u32) -> bool {
-    let mut used = levels.iter().filter(|level| level.total > 0).peekable();
+    let mut used = levels.iter().filter(|level| level.total + level.unproven > 0).peekable();
     used.peek().is_some() && used.all(|level| level.is_below(panic_threshold))
 }
 
@@ -113,8 +116,9 @@ impl Level {
     /// Whether less than so many percent are available; 0 % are of an empty level, as in Envoy.
     fn is_below(&self, threshold: u32) -> bool {
         let threshold = u128::from(threshold.min(100));
-        100 * (self.available as u128) < threshold * self.total as u128
-            || (self.total == 0 && threshold > 0)
+        let unproven = self.unproven as u128;
+        let (total, hopeful) = (self.total as u128 + unproven, self.available as u128 + unproven);
+        100 * hopeful < threshold * total || (total == 0 && threshold > 0)
     }
 }
 
@@ -146,6 +150,7 @@ mod tests {
         let level = |(available, total): (&str, &str)| Level {
             total: total.parse().unwrap(),
             available: available.parse().unwrap(),
+            unproven: 0,
         };
         text.split_whitespace().map(|text| level(text.split_once('/').unwrap())).collect()
     }
@@ -237,6 +242,19 @@ mod tests {
     }
 
     #[test]
+    fn endpoints_that_may_turn_out_to_be_well_hold_a_panic_off() {
+        let level = |available, total, unproven| Level { total, available, unproven };
+        for (levels, expected) in [
+            (&[level(0, 1, 2)][..], false),
+            (&[level(0, 9, 1)], true),
+            (&[level(0, 0, 3)], false),
+            (&[level(0, 2, 0), level(0, 0, 1)], false),
+        ] {
+            assert_eq!(strict_panic(levels, 50), expected, "{levels:?}");
+        }
+    }
+
+    #[test]
     fn strict_tiers_panic_only_all_together() {
         let cases = [
             ("", 50, false),
@@ -307,7 +325,7 @@ mod tests {
     fn invariants_hold_for_all_small_counts() {
         let pairs = (0..=4).flat_map(|total| (0..=total).map(move |available| (total, available)));
         let pairs: Vec<Level> =
-            pairs.map(|(total, available)| Level { total, available }).collect();
+            pairs.map(|(total, available)| Level { total, available, unproven: 0 }).collect();
         let check = |levels: &[Level]| {
             for threshold in [0, 1, 50, 100] {
                 for overprovisioning in [0, 100, 140] {
@@ -331,7 +349,7 @@ mod tests {
         let part = (most, 0..=1_000_usize);
         part.prop_map(|(total, part)| {
             let available = (total as u128 * part as u128 / 1_000) as usize;
-            Level { total, available }
+            Level { total, available, unproven: 0 }
         })
     }
 
@@ -359,7 +377,7 @@ mod tests {
             let at = at.index(levels.len());
             let spread = |pairs: &[(usize, usize)]| {
                 let level = |(total, available): &(usize, usize)| {
-                    Level { total: *total, available: (*available).min(*total) }
+                    Level { total: *total, available: (*available).min(*total), unproven: 0 }
                 };
                 proportional(&pairs.iter().map(level).collect::<Vec<_>>(), 140, 0).shares
             };

@@ -41,7 +41,7 @@ pub struct EndpointStatus {
     pub member_for: Duration,
     /// What is known of it, fact by fact; [`State`] is what they come to.
     pub facts: Vec<Fact>,
-    /// How long it stays out at least, where a clock decides.
+    /// How long it stays out where a clock decides; see [`Fact::returns_in`].
     pub returns_in: Option<Duration>,
     /// The last check of every probe.
     pub checks: Vec<CheckStatus>,
@@ -89,7 +89,7 @@ pub struct Fact {
     pub kind: FactKind,
     /// What holds, in one word: `up`, `ejected`, `drain` and the like.
     pub value: &'static str,
-    /// Whether it keeps new requests away.
+    /// Whether it keeps new requests away, unless a [panic](super::Panic) fails open.
     pub keeps_out: bool,
     /// Who says so: a probe's name, a source's, the operator's.
     pub by: Arc<str>,
@@ -97,7 +97,7 @@ pub struct Fact {
     pub since: Duration,
     /// Why.
     pub reason: Option<String>,
-    /// How long it holds at least, where a clock decides.
+    /// How long it holds where a clock decides: of an ejection at least, of a trial at most.
     pub returns_in: Option<Duration>,
     /// What would let the endpoint serve again, as far as this fact goes.
     pub brings_back: Option<String>,
@@ -129,7 +129,8 @@ impl ClusterStatus {
 }
 
 impl EndpointStatus {
-    /// Why the endpoint gets no new requests, in one line; nothing if it does.
+    /// Why the endpoint is not available, in one line; nothing if it is. In a
+    /// [panic that fails open](super::Panic::FailOpen) it may get requests all the same.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         let fact = self.facts.iter().find(|fact| fact.keeps_out)?;
@@ -258,7 +259,7 @@ impl Record {
             },
         ];
         if self.endpoint.weight().is_zero() {
-            facts.push(self.weightless(since(self.since)));
+            facts.push(self.weightless(since(self.facts.weightless_since)));
         }
         facts.extend(self.facts.checks.iter().map(|check| check.explain(since(check.since))));
         facts.extend(self.outlier(now));
@@ -286,7 +287,13 @@ impl Record {
                 let left = until.saturating_duration_since(now);
                 ("ejected", Some(reason), Some(left), Some("one success after its time is over"))
             }
-            Verdict::HalfOpen { reason } => ("half_open", Some(reason), None, Some("one success")),
+            Verdict::HalfOpen { reason, .. } if self.facts.is_probed() => {
+                ("half_open", Some(reason), None, Some("one passed check"))
+            }
+            Verdict::HalfOpen { until, reason } => {
+                let left = until.saturating_duration_since(now);
+                ("half_open", Some(reason), Some(left), Some("one success, or time"))
+            }
         };
         Some(Fact {
             kind: FactKind::Outlier,

@@ -100,8 +100,8 @@ pub(super) struct Decision {
     pub(super) shares: Option<Box<[u32]>>,
     /// Whether health is ignored, for each tier.
     pub(super) open: Box<[bool]>,
-    /// Whether nothing shall be picked at all.
-    pub(super) closed: bool,
+    /// Whether requests that fall to the tier are refused, for each tier.
+    pub(super) closed: Box<[bool]>,
     pub(super) history: History,
     /// When to decide again, though nothing else has changed.
     pub(super) again: Option<Instant>,
@@ -115,27 +115,51 @@ pub(super) fn decide(
     now: Instant,
 ) -> Decision {
     let levels: Vec<Level> = tiers.iter().map(|tier| tier.level).collect();
-    let (shares, short) = match rules.spill {
+    let (shares, panics) = match rules.spill {
         Spill::Strict => {
             let panic = spread::strict_panic(&levels, rules.threshold);
             (None, vec![panic; tiers.len()].into_boxed_slice())
         }
         Spill::Proportional => {
             let spread = spread::proportional(&levels, spread::OVERPROVISIONING, rules.threshold);
-            (Some(spread.shares), spread.panic)
+            // Of a level that gets nothing the panic says nothing.
+            let used = spread.panic.iter().zip(&spread.shares);
+            let panics = used.map(|(panics, share)| *panics && *share > 0).collect();
+            (Some(spread.shares), panics)
         }
     };
-    let panic = short.contains(&true);
-    let closed = panic && rules.panic == Panic::FailClosed;
-    let open = if closed { vec![false; tiers.len()].into_boxed_slice() } else { short };
-    let can_serve = |place: &usize| !closed && (open[*place] || tiers[*place].level.available > 0);
-    let able: Vec<usize> = (0..tiers.len()).filter(can_serve).collect();
-    let (first, waiting, again) = first(tiers, &able, rules, before, now);
+    let nowhere = vec![false; tiers.len()].into_boxed_slice();
+    let panic = panics.contains(&true);
+    let (open, closed) = match rules.panic {
+        Panic::FailOpen => (panics, nowhere),
+        Panic::FailClosed => (nowhere, panics),
+    };
+    // Whom nobody believes to be well comes after everybody else.
+    let (mut able, hopeless): (Vec<usize>, Vec<usize>) = (0..tiers.len())
+        .filter(|place| !closed[*place] && (open[*place] || tiers[*place].level.available > 0))
+        .partition(|place| tiers[*place].level.available > 0);
+    let (first, waiting, again) = if able.is_empty() {
+        able.clone_from(&hopeless);
+        first(tiers, &able, rules, before, now)
+    } else {
+        let chosen = first(tiers, &able, rules, before, now);
+        able.extend(hopeless);
+        chosen
+    };
     let serving = first.map(|place| tiers[place].priority);
     let order = first.into_iter().chain(able.into_iter().filter(|place| Some(*place) != first));
     let best = serving.into_iter().chain(before.best).min();
     let history = History { serving, best, waiting, panic };
     Decision { order: order.collect(), shares, open, closed, history, again }
+}
+
+impl Decision {
+    /// The last tier that requests are sent to as things are.
+    pub(super) fn last_used(&self, tiers: &[Tier]) -> Option<u32> {
+        let shares = self.shares.iter().flatten().zip(tiers);
+        let spread = shares.filter(|(share, _)| **share > 0).map(|(_, tier)| tier.priority);
+        spread.chain(self.history.serving).max()
+    }
 }
 
 type First = (Option<usize>, Option<(u32, Instant)>, Option<Instant>);
@@ -172,6 +196,11 @@ fn first(
 }
 
 impl History {
+    /// Whether any tier has ever served.
+    pub(super) fn has_served(&self) -> bool {
+        self.best.is_some()
+    }
+
     /// Forgets which tier serves, so that the best one does next.
     pub(super) fn release(&mut self) {
         self.serving = None;
@@ -191,7 +220,11 @@ mod tests {
         for (second, counts) in seconds.split_whitespace().enumerate() {
             let tier = |(priority, available): (usize, char)| Tier {
                 priority: priority as u32,
-                level: Level { total: 4, available: available.to_digit(10).unwrap() as usize },
+                level: Level {
+                    total: 4,
+                    available: available.to_digit(10).unwrap() as usize,
+                    unproven: 0,
+                },
             };
             let tiers: Vec<Tier> = counts.chars().enumerate().map(tier).collect();
             let now = start + Duration::from_secs(second as u64);

@@ -2,7 +2,7 @@ use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
 use parking_lot::RwLock;
@@ -51,6 +51,8 @@ pub(crate) struct Node {
     pub(crate) load: Load,
     pub(crate) tally: Tally,
     pub(crate) probation: Probation,
+    /// Whether live traffic has spoken against it and nothing has taken that back.
+    pub(crate) suspect: AtomicBool,
     streaks: Streaks,
     witness: Option<Arc<dyn Witness>>,
     epoch: Instant,
@@ -120,7 +122,7 @@ impl Probation {
         self.0.store(Self::FREE, Ordering::Release);
     }
 
-    fn is_free(&self) -> bool {
+    pub(crate) fn is_free(&self) -> bool {
         self.0.load(Ordering::Relaxed) == Self::FREE
     }
 }
@@ -169,6 +171,7 @@ impl Node {
             load: Load::new(parameters),
             tally: Tally::default(),
             probation: Probation::default(),
+            suspect: AtomicBool::new(false),
             streaks: Streaks::default(),
             witness,
             epoch,

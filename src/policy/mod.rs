@@ -104,6 +104,16 @@ pub trait Policy: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Whether requests are spread over several endpoints. Default yes.
+    ///
+    /// A policy that sends all of them to one says no, and is then spared what only makes sense where
+    /// a wrong endpoint costs a share of the requests and not all of them: in a
+    /// [panic](crate::cluster::Panic) it gets endpoints that are known to be out only if there is
+    /// no other, and after an ejection no request is sent elsewhere on trial.
+    fn spreads(&self) -> bool {
+        true
+    }
+
     /// Prepares to pick among `build.endpoints`, which are never empty.
     fn build(&self, build: &Build<'_>) -> Box<dyn Pick>;
 }
@@ -205,6 +215,10 @@ impl<P: Policy + ?Sized> Policy for Arc<P> {
 
     fn keeps_unavailable(&self) -> bool {
         (**self).keeps_unavailable()
+    }
+
+    fn spreads(&self) -> bool {
+        (**self).spreads()
     }
 
     fn build(&self, build: &Build<'_>) -> Box<dyn Pick> {

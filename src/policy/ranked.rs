@@ -34,6 +34,10 @@ use crate::endpoint::EndpointId;
 /// A [slow start](crate::health::SlowStart) means nothing here: there is no second endpoint that could take
 /// the rest. [`preempt_delay`](Self::preempt_delay) does what it is for.
 ///
+/// In a [panic](crate::cluster::Panic) it goes by health as ever, as long as there is one endpoint that
+/// is well. An endpoint that was ejected returns when its time is over, without a request on trial:
+/// that request would be one on an endpoint that does not serve.
+///
 /// A pick reads nothing but the exclusions. Memory: 4 bytes per endpoint, and some 50 for each of
 /// those that wait for a delay to pass.
 ///
@@ -124,6 +128,10 @@ impl Default for Ranked {
 impl Policy for Ranked {
     fn name(&self) -> &str {
         "ranked"
+    }
+
+    fn spreads(&self) -> bool {
+        false
     }
 
     fn build(&self, build: &Build<'_>) -> Box<dyn Pick> {

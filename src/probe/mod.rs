@@ -64,8 +64,8 @@
 //! | [`thresholds`](Probe::thresholds): fall | 3 | `fall` (3) | `unhealthy_threshold` |
 //! | [`thresholds`](Probe::thresholds): rise | 2 | `rise` (2) | `healthy_threshold` |
 //! | [`jitter`](Probe::jitter) | ±10 % | `spread-checks` (0) | `interval_jitter_percent` |
-//! | [`initial`](Probe::initial) | unproven: no requests before one check has passed | up | unhealthy until one has passed |
-//! | [`concurrency`](Probe::concurrency) | 64 | no limit | no limit |
+//! | [`initial`](Probe::initial) | unproven: no requests before one check has passed | `init-state`: `Up` is its `fully-up`, `Down` its `fully-down` | unhealthy until one has passed |
+//! | [`concurrency`](Probe::concurrency) | 64, of this probe in this cluster | no limit | no limit |
 //! | [`adjust_rank`](Probe::adjust_rank) | takes the endpoint out | | |
 //! | [`trust_traffic`](Probe::trust_traffic) | off | `observe` (the reverse: traffic that fails) | |
 //! | [`HttpCheck::expect`] | 200 to 399 | `http-check expect` | `expected_statuses` (200) |

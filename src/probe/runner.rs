@@ -203,7 +203,10 @@ impl Runner {
         };
         let seen = Traffic::look(watched.target.node(), now);
         let before = std::mem::replace(&mut watched.seen, seen);
-        watched.steady && seen.shows_health(&before, self.probe.timing().longest_round())
+        let suspect = watched.target.node().suspect.load(Ordering::Relaxed);
+        watched.steady
+            && !suspect
+            && seen.shows_health(&before, self.probe.timing().longest_round())
     }
 
     fn start(&mut self, key: Key, now: Instant) {

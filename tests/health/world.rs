@@ -50,6 +50,18 @@ impl World {
         self.end(lease, outcome)
     }
 
+    /// The request that the endpoint gets on trial: one of the next few.
+    pub(crate) fn trial(&self, at: usize) -> Lease<()> {
+        for _ in 0..20 {
+            let lease = self.begin(&Context::new());
+            if index(lease.id()) == at {
+                return lease;
+            }
+            self.end(lease, Outcome::Ignored);
+        }
+        panic!("no request goes to {at}");
+    }
+
     /// So many requests that the endpoint gets.
     pub(crate) fn on(&self, at: usize, outcome: Outcome, requests: usize) {
         for _ in 0..requests {
@@ -98,7 +110,10 @@ fn word(event: &Event) -> String {
         Event::Administered { endpoint, state, .. } => format!("{state}{}", index(endpoint)),
         Event::PanicEntered => "panic".to_owned(),
         Event::PanicLeft => "calm".to_owned(),
-        Event::TierSwitched { from, to } => format!("tier{from}to{to}"),
+        Event::TierSwitched { from, to } => {
+            let name = |tier: &Option<u32>| tier.map_or("none".to_owned(), |tier| tier.to_string());
+            format!("tier{}to{}", name(from), name(to))
+        }
         other => format!("{other:?}"),
     }
 }

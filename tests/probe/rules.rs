@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use whippletree::cluster::{Admin, State};
 use whippletree::event::Event;
-use whippletree::health::{Initial, Thresholds};
+use whippletree::health::outlier::Outlier;
+use whippletree::health::{Failure, Initial, Thresholds};
 use whippletree::policy::Ranked;
 use whippletree::probe::Answer;
 use whippletree::{BoxError, Cluster, Context, Outcome};
@@ -280,7 +281,7 @@ async fn traffic_is_not_trusted_when_it_fails_or_when_the_endpoint_leaves() {
     let before = book.checks("a");
     for _ in 0..50 {
         served(&cluster, "a", Outcome::Success);
-        served(&cluster, "a", Outcome::Failure(whippletree::health::Failure::Server));
+        served(&cluster, "a", Outcome::Failure(Failure::Server));
         pass(INTERVAL / 5).await;
     }
     assert!(book.checks("a") - before >= 8, "a failure calls for a check");
@@ -294,4 +295,49 @@ async fn traffic_is_not_trusted_when_it_fails_or_when_the_endpoint_leaves() {
         pass(INTERVAL / 5).await;
     }
     assert_eq!(state(&cluster, "a"), State::Up, "those who stay with it must not keep it out");
+}
+
+/// The known-bad one is no reason to call the others, of whom nothing is known yet, a panic.
+#[tokio::test(start_paused = true)]
+async fn one_that_fails_its_first_check_does_not_get_everything_while_the_others_are_checked() {
+    let (probe, mut asked) = asking();
+    let cluster = probed(probe, &["a", "b", "c"]);
+    let mut first = Vec::new();
+    for _ in 0..3 {
+        first.push(asked.recv().await.unwrap());
+    }
+    first.remove(0).say(Err("refused".into()));
+    settle().await;
+    assert!(!cluster.is_available());
+    let error = cluster.pick(&Context::new()).unwrap_err();
+    assert_eq!(error.to_string(), "no available endpoint: 3 known, 1 down, 2 not yet proven");
+    first.into_iter().for_each(crate::script::Asked::pass);
+    settle().await;
+    assert_eq!(cluster.status().available(), 2);
+    assert!((0..100).all(|_| cluster.pick(&Context::new()).unwrap().id().as_str() != "a"));
+}
+
+/// In a panic an ejected endpoint gets requests; that they succeed is no substitute for the check
+/// that lets it return.
+#[tokio::test(start_paused = true)]
+async fn traffic_is_not_trusted_of_an_endpoint_that_was_ejected() {
+    let book = Book::default();
+    let outlier = Outlier::new().max_ejection_percent(100).unwrap();
+    let outlier = outlier.base_ejection_time(INTERVAL * 5);
+    let cluster = Cluster::builder().seed(1).outlier(outlier).connect(|_| ());
+    tokio::spawn(cluster.probe(book.probe().trust_traffic()));
+    cluster.replace(["a", "b", "c"].map(endpoint)).unwrap();
+    pass(INTERVAL * 4).await;
+    for id in ["a", "b"] {
+        (0..5).for_each(|_| served(&cluster, id, Outcome::Failure(Failure::Server)));
+        settle().await;
+    }
+    book.fell_ill("c");
+    for _ in 0..400 {
+        for _ in 0..10 {
+            cluster.pick(&Context::new()).unwrap().report(Outcome::Success);
+        }
+        pass(INTERVAL / 10).await;
+    }
+    assert_eq!([state(&cluster, "a"), state(&cluster, "b")], [State::Up; 2]);
 }

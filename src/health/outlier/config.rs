@@ -215,6 +215,12 @@ impl Outlier {
         self.base_ejection_time.unwrap_or(default)
     }
 
+    /// How long an endpoint whose ejection is over waits for its trial: as long as the first ejection
+    /// lasts; ours.
+    pub(crate) fn patience(&self) -> Duration {
+        self.base()
+    }
+
     pub(super) fn longest(&self) -> Duration {
         self.max_ejection_time
     }

@@ -23,7 +23,7 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    pub(super) fn total(self) -> u64 {
+    pub(crate) fn total(self) -> u64 {
         self.succeeded.saturating_add(self.failed)
     }
 
