@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod bounded;
+mod builds;
 mod disruption;
 mod envoy;
 mod forwarded;
