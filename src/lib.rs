@@ -10,6 +10,7 @@
 //! | a balanced HTTP client, from hyper, reqwest or tonic | [`Balance`] and the module [`balance`] |
 //! | the primitive alone, for TCP, databases or anything else | [`Cluster::pick`] and [`Lease`] |
 //! | to choose an algorithm | the module [`policy`] |
+//! | equal requests at one endpoint | the module [`affinity`] |
 //! | to choose what counts as load | the module [`load`] |
 //! | dead endpoints found before a request is lost on them | the module [`probe`] |
 //! | endpoints from a file, a registry, a stream | the module [`discover`] |
@@ -50,6 +51,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod affinity;
 pub mod balance;
 pub mod cluster;
 #[cfg(feature = "serde")]

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use tower::Service;
+use whippletree::affinity::{ClientAddress, Key, KeyHash, Peer};
 use whippletree::health::HttpOutcomes;
 use whippletree::load::{Cost, PeakEwma};
 use whippletree::policy::{self, Maglev, P2c, Policy, Rendezvous, RingHash};
@@ -109,6 +110,31 @@ fn no_policy_allocates_per_pick() {
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn reading_and_hashing_a_key_allocates_nothing() {
+    let request = Request::get("/a/b?x=1&user=ada")
+        .header("x-user", "ada")
+        .header("cookie", "theme=dark; user=ada")
+        .header("x-forwarded-for", "192.0.2.7, 2001:db8::1")
+        .extension(Peer([10, 0, 0, 1].into()));
+    let (parts, ()) = request.body(()).unwrap().into_parts();
+    let proxies = ["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+    let keys = [
+        Key::header("x-user").unwrap(),
+        Key::cookie("user").unwrap(),
+        Key::query("user").unwrap(),
+        Key::path(),
+        Key::client(ClientAddress::new().trusted(proxies)),
+        Key::client(ClientAddress::new().trusted_hops(2)),
+    ];
+    for key in &keys {
+        for hash in [KeyHash::default(), KeyHash::crc32(), KeyHash::secret([7; 16]).unwrap()] {
+            let counted = allocations(|| assert!(key.hash(&parts, hash).is_some()));
+            assert_eq!(counted, 0, "{key:?}, {hash:?}");
         }
     }
 }

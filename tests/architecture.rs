@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules by rank: each may use those of a lower rank only; those of rank 0 one another.
-const RANKS: [(&str, u8); 17] = [
+const RANKS: [(&str, u8); 18] = [
     ("error", 0),
     ("id", 0),
     ("random", 0),
@@ -19,6 +19,7 @@ const RANKS: [(&str, u8); 17] = [
     ("discover", 3),
     ("cluster", 4),
     ("probe", 5),
+    ("affinity", 6),
     ("balance", 6),
     ("config", 7),
     ("sticky", 7),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use hyper::http::uri::Scheme;
 use serde::Deserialize;
 use whippletree::Endpoint;
+use whippletree::affinity::AffinityLayer;
 use whippletree::balance;
 use whippletree::config::ClusterConfig;
 
@@ -31,6 +32,8 @@ const MOST_THREADS: usize = 1024;
 ///
 /// [cluster]                        # see `whippletree::config::ClusterConfig`
 /// policy = "p2c"
+/// # hash_on = "header:x-user"      # the key of the policies ring_hash, ketama, maglev, rendezvous
+/// # bounded = 1.25                 # how much more than the mean a key may bring its endpoint
 ///
 /// [[cluster.endpoints]]
 /// id = "backend-1"
@@ -85,6 +88,9 @@ impl Config {
         };
         config.listen = cli.listen.unwrap_or(config.listen);
         config.admin = cli.admin.unwrap_or(config.admin);
+        if let Some(policy) = &cli.policy {
+            config.cluster.policy = Some(policy.name().to_owned());
+        }
         Ok(config)
     }
 
@@ -99,9 +105,6 @@ impl Config {
     /// The balancer that file and flags describe; the caller adds the client.
     pub(crate) fn balance(&self, cli: &Cli) -> Result<balance::Builder, String> {
         let mut builder = self.cluster.balance().map_err(|error| self.blame(&error))?;
-        if let Some(policy) = &cli.policy {
-            builder = builder.policy(policy.clone());
-        }
         for endpoint in &cli.endpoints {
             builder = builder.endpoint(endpoint.clone());
         }
@@ -115,6 +118,11 @@ impl Config {
             }
         }
         Ok(builder)
+    }
+
+    /// What gives requests their keys, if the policy picks by any.
+    pub(crate) fn affinity(&self) -> Result<Option<AffinityLayer>, String> {
+        self.cluster.affinity().map_err(|error| self.blame(&error))
     }
 
     /// The library's word on a wrong value (it names field and value) and where that value stands.

@@ -106,7 +106,8 @@ async fn run(cli: &Cli, config: Config) -> Result<(), Failure> {
         builder =
             endpoints.into_iter().fold(builder, |builder, endpoint| builder.endpoint(endpoint));
     }
-    let proxy = Proxy::new(builder, config.expose_endpoint)
+    let affinity = config.affinity().map_err(Failure::config)?;
+    let proxy = Proxy::new(builder, affinity, config.expose_endpoint)
         .map_err(|error| Failure::config(config.blame(&error)))?;
     let proxy = Arc::new(proxy);
 

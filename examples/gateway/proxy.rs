@@ -14,6 +14,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tower::ServiceExt;
+use whippletree::affinity::{AffinityLayer, Peer};
 use whippletree::balance::{self, Addressed, Balance, ServedBy};
 use whippletree::{Cluster, Error};
 
@@ -36,6 +37,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// The balancer behind the listener, and what passed through.
 pub(crate) struct Proxy {
     balance: Balance<Shared>,
+    affinity: Option<AffinityLayer>,
     expose_endpoint: bool,
     pub(crate) totals: Totals,
 }
@@ -53,7 +55,11 @@ pub(crate) struct Totals {
 
 impl Proxy {
     /// Puts an HTTP client behind the balancer that `builder` describes.
-    pub(crate) fn new(builder: balance::Builder, expose_endpoint: bool) -> Result<Self, Error> {
+    pub(crate) fn new(
+        builder: balance::Builder,
+        affinity: Option<AffinityLayer>,
+        expose_endpoint: bool,
+    ) -> Result<Self, Error> {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.set_nodelay(true);
@@ -62,7 +68,7 @@ impl Proxy {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .build(connector);
         let balance = builder.tag_responses().shared(client)?;
-        Ok(Self { balance, expose_endpoint, totals: Totals::default() })
+        Ok(Self { balance, affinity, expose_endpoint, totals: Totals::default() })
     }
 
     pub(crate) fn cluster(&self) -> &Cluster<Shared> {
@@ -96,12 +102,24 @@ impl Proxy {
         }
     }
 
+    /// Reads the request's key as the client sent it, before a header is removed or added.
+    fn keyed(&self, request: Request<Incoming>, peer: IpAddr) -> Request<Incoming> {
+        let Some(affinity) = &self.affinity else {
+            return request;
+        };
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(Peer(peer));
+        affinity.mark(&mut parts);
+        Request::from_parts(parts, body)
+    }
+
     async fn forward(
         &self,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
         peer: IpAddr,
         guard: Guard,
     ) -> Result<Response<Body>, Refusal> {
+        let mut request = self.keyed(request, peer);
         let protocol = prepare(&mut request, peer)?;
         // Only who asked may be switched: the handle of the client's connection is the permit.
         let client = protocol.map(|_| hyper::upgrade::on(&mut request));

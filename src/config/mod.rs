@@ -28,6 +28,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod hash;
 mod outlier;
 mod probe;
 
@@ -42,7 +43,6 @@ use crate::endpoint::{Endpoint, Locality, Weight};
 use crate::error::Error;
 use crate::health::SlowStart;
 use crate::load::{Cost, PeakEwma};
-use crate::policy;
 
 pub use self::outlier::OutlierConfig;
 pub use self::probe::ProbeConfig;
@@ -57,10 +57,25 @@ pub use self::probe::ProbeConfig;
 pub struct ClusterConfig {
     /// The cluster's name, for logs and statistics.
     pub name: Option<String>,
-    /// A name that [`policy::by_name`] knows; `p2c` by default.
+    /// A name that [`policy::by_name`](crate::policy::by_name) knows; `p2c` by default.
     pub policy: Option<String>,
     /// `in_flight` (the default) or `peak_ewma`.
     pub cost: Option<String>,
+    /// What of a request is its key, by which the hash policies pick: `header:NAME`, `cookie:NAME`,
+    /// `query:NAME`, `path` or `client_ip`. Needs the layer that [`affinity`](Self::affinity) makes.
+    pub hash_on: Option<String>,
+    /// What the processes that shall agree share, at least 16 bytes, so that clients cannot choose
+    /// keys that all meet at one endpoint. Absent, they agree with nginx, Envoy and gRPC.
+    pub hash_secret: Option<String>,
+    /// Of `client_ip`: how many proxies there are in front, who append to `X-Forwarded-For`; 0 by
+    /// default.
+    pub trusted_hops: Option<usize>,
+    /// Of `client_ip`, instead of their number: the addresses of the proxies in front, such as
+    /// `10.0.0.0/8`.
+    pub trusted: Option<Vec<String>>,
+    /// How much more than the mean the hash policies let an endpoint have, above 1; 1.25 is a good
+    /// start. Absent: not bounded.
+    pub bounded: Option<f64>,
     /// How long a request waits for an available endpoint, such as `5s`.
     #[serde(with = "humantime_serde")]
     pub fail_fast: Option<Duration>,
@@ -153,8 +168,8 @@ impl ClusterConfig {
         if let Some(name) = &self.name {
             builder = builder.name(name.as_str());
         }
-        if let Some(policy) = &self.policy {
-            builder = builder.policy(policy::by_name(policy)?);
+        if let Some(policy) = self.picks_by()? {
+            builder = builder.policy(policy);
         }
         if let Some(time) = self.forget_after {
             builder = builder.forget_after(time);

@@ -5,6 +5,7 @@
 
 mod admin;
 mod config;
+mod hashing;
 mod headers;
 mod health;
 mod limits;

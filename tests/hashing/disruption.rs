@@ -63,7 +63,8 @@ fn a_removal_from_a_ring_as_envoys_moves_the_lost_keys_and_no_others() {
 
 #[test]
 fn a_removal_from_a_maglev_table_moves_little_more_than_it_must() {
-    for (count, ideal, slack) in [(10, 0.1, 0.01), (100, 0.01, 0.01)] {
+    // At 1000 endpoints the table that Envoy builds changes 0.68 % of its slots.
+    for (count, ideal, slack) in [(10, 0.1, 0.01), (100, 0.01, 0.01), (1000, 0.001, 0.0075)] {
         let endpoints = fleet(&vec![1; count]);
         let cluster = cluster(Maglev::new(), &endpoints);
         let before = homes(&cluster, KEYS);

@@ -1,10 +1,13 @@
 //! The hash policies: agreement with nginx, pingora and Envoy, whose keys move when an endpoint
-//! leaves, and bounded loads.
+//! leaves, and bounded loads; and the keys of requests.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod bounded;
+mod builds;
 mod disruption;
 mod envoy;
+mod forwarded;
+mod keys;
 mod nginx;
 mod restricted;
 

@@ -1,7 +1,8 @@
 //! Policies by which equal keys meet at one endpoint.
 //!
 //! A request says its key by [`Context::with_hash`](crate::Context::with_hash), hashed by
-//! [`xxh64_key`] or [`crc32_key`]. One without a key is picked for by the fallback, [`P2c`] unless
+//! [`xxh64_key`] or [`crc32_key`]; an [`AffinityLayer`](crate::affinity::AffinityLayer) reads it from
+//! HTTP requests. One without a key is picked for by the fallback, [`P2c`] unless
 //! set.
 //!
 //! | | agrees with | busiest of 100, times the mean | a removal of one of 100 moves | a pick |
@@ -15,8 +16,8 @@
 //! the same keys, and `Rendezvous` up to some tens of endpoints.
 //!
 //! Keys that clients choose can be chosen so that they all meet at one endpoint. Against that, hash
-//! them with a secret that your processes share (by SipHash, say: any 64 bits will do for
-//! `with_hash`), or bound the loads.
+//! them with a [secret](crate::affinity::KeyHash::secret) that your processes share, or bound the
+//! loads.
 //!
 //! # What is hashed of an endpoint
 //!

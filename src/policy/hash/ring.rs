@@ -24,10 +24,11 @@ const ENVOY_MOST: u32 = 8 << 20;
 ///
 /// - [`new`](Self::new): Envoy's and gRPC's. Point *i* of an endpoint is XXH64 of `id_i`. Hash keys
 ///   with [`xxh64_key`](super::xxh64_key). How many points an endpoint has depends on its share of
-///   the weights, so that a removal may also move keys between those that stay: of ten equal
-///   endpoints 6 %, of a hundred none (they have 11 points each, with or without it).
+///   the weights, and so on all the others: **a removal may also move keys between those that
+///   stay**, of ten equal endpoints 6 %, of a hundred none (they have 11 points each, with or
+///   without it). An endpoint that is only unavailable keeps its points, and moves its own keys.
 /// - [`ketama`](Self::ketama): that of nginx's `hash … consistent` and pingora. Hash keys with
-///   [`crc32_key`](super::crc32_key). A removal moves the lost keys only.
+///   [`crc32_key`](super::crc32_key). A removal moves the lost keys, exactly, and no others.
 ///
 /// A pick is a search among one or two points, however many there are: at 160 000 points some
 /// 40 to 50 ns more than [`Random`](crate::policy::Random), which are cache misses. Memory: 18 to
