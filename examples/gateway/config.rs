@@ -12,7 +12,7 @@ use hyper::http::uri::Scheme;
 use serde::Deserialize;
 use whippletree::Endpoint;
 use whippletree::balance;
-use whippletree::config::ClusterConfig;
+use whippletree::config::{ClusterConfig, FailoverConfig};
 
 use super::cli::Cli;
 
@@ -41,6 +41,10 @@ const MOST_THREADS: usize = 1024;
 ///
 /// [cluster.outlier]                # absent: on, with the defaults
 /// consecutive_failures = 5
+///
+/// [failover]                       # absent: on, with the defaults; attempts = 1 turns it off
+/// attempts = 3
+/// per_try_timeout = "2s"
 /// ```
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -55,6 +59,7 @@ pub(crate) struct Config {
     #[serde(with = "humantime_serde")]
     pub(crate) shutdown_timeout: Duration,
     cluster: ClusterConfig,
+    pub(crate) failover: FailoverConfig,
     /// Where the values came from, for error messages.
     #[serde(skip)]
     origin: String,
@@ -70,6 +75,7 @@ impl Default for Config {
             release_delay: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(30),
             cluster: ClusterConfig::default(),
+            failover: FailoverConfig::default(),
             origin: "flags".to_owned(),
         }
     }
@@ -102,6 +108,7 @@ impl Config {
         if let Some(policy) = &cli.policy {
             builder = builder.policy(policy.clone());
         }
+        self.failover.layer().map_err(|error| format!("{}: failover: {error}", self.origin))?;
         for endpoint in &cli.endpoints {
             builder = builder.endpoint(endpoint.clone());
         }

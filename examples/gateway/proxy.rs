@@ -14,15 +14,14 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tower::ServiceExt;
-use whippletree::balance::{self, Addressed, Balance, ServedBy};
+use whippletree::balance::{self, ServedBy};
+use whippletree::config::FailoverConfig;
 use whippletree::{Cluster, Error};
 
+use crate::failover::{Guarded, Shared};
 use crate::refusal::Refusal;
 use crate::shutdown::Guard;
 use crate::{headers, tunnel};
-
-/// One client, and with it one pool of connections, for all endpoints.
-type Shared = Addressed<Client<HttpConnector, Incoming>>;
 
 /// What goes out to a client: an endpoint's body, or a line of our own.
 type Body = Either<balance::Body<Incoming>, Full<Bytes>>;
@@ -35,7 +34,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The balancer behind the listener, and what passed through.
 pub(crate) struct Proxy {
-    balance: Balance<Shared>,
+    balance: Guarded,
+    cluster: Cluster<Shared>,
     expose_endpoint: bool,
     pub(crate) totals: Totals,
 }
@@ -53,7 +53,11 @@ pub(crate) struct Totals {
 
 impl Proxy {
     /// Puts an HTTP client behind the balancer that `builder` describes.
-    pub(crate) fn new(builder: balance::Builder, expose_endpoint: bool) -> Result<Self, Error> {
+    pub(crate) fn new(
+        builder: balance::Builder,
+        failover: &FailoverConfig,
+        expose_endpoint: bool,
+    ) -> Result<Self, Error> {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.set_nodelay(true);
@@ -62,11 +66,18 @@ impl Proxy {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .build(connector);
         let balance = builder.tag_responses().shared(client)?;
-        Ok(Self { balance, expose_endpoint, totals: Totals::default() })
+        let cluster = balance.cluster().clone();
+        let balance = Guarded::new(balance, failover)?;
+        Ok(Self { balance, cluster, expose_endpoint, totals: Totals::default() })
     }
 
     pub(crate) fn cluster(&self) -> &Cluster<Shared> {
-        self.balance.cluster()
+        &self.cluster
+    }
+
+    /// Requests that were sent again.
+    pub(crate) fn retries(&self) -> u64 {
+        self.balance.failover.stats().retries
     }
 
     /// Answers `request` of the client at `peer`, whatever happens.
@@ -106,7 +117,7 @@ impl Proxy {
         // Only who asked may be switched: the handle of the client's connection is the permit.
         let client = protocol.map(|_| hyper::upgrade::on(&mut request));
 
-        let mut response = self.balance.clone().oneshot(request).await?;
+        let mut response = self.balance.service.clone().oneshot(request).await?;
 
         let protocol = tunnel::protocol(response.version(), response.headers());
         headers::remove_hop_by_hop(response.headers_mut());

@@ -45,6 +45,7 @@
 //! not for other picks.
 
 mod assemble;
+mod attempt;
 mod band;
 mod batch;
 mod builder;
@@ -90,6 +91,7 @@ pub(crate) use self::control::check;
 pub(crate) use self::probing::{Listed, Probed, WeakProbed};
 pub(crate) use self::verdicts::{Effect, Finding, ProbeId, ProbePace, ProbeRule};
 
+pub use self::attempt::Attempt;
 pub use self::builder::Builder;
 pub use self::context::Context;
 pub use self::lease::{Lease, LeaseGuard};

@@ -28,6 +28,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod failover;
 mod outlier;
 mod probe;
 
@@ -44,6 +45,7 @@ use crate::health::SlowStart;
 use crate::load::{Cost, PeakEwma};
 use crate::policy;
 
+pub use self::failover::FailoverConfig;
 pub use self::outlier::OutlierConfig;
 pub use self::probe::ProbeConfig;
 
