@@ -1,8 +1,9 @@
 //! Whether a request is sent again: the one place that decides.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Request, Response};
+use tokio::time::Instant;
 use tower::retry::Policy;
 
 use super::replay::Recording;
@@ -172,5 +173,6 @@ fn is_lost<B>(request: &Request<B>) -> bool {
 
 fn is_too_late<B>(request: &Request<B>, pause: Duration) -> bool {
     let deadline = request.extensions().get::<Deadline>();
-    deadline.is_some_and(|Deadline(end)| *end <= Instant::now() + pause)
+    // Tokio's clock, which tests may stop.
+    deadline.is_some_and(|Deadline(end)| *end <= Instant::now().into_std() + pause)
 }

@@ -94,6 +94,8 @@ fn bucket(took: Duration) -> usize {
 
 #[cfg(all(test, not(whippletree_loom)))]
 mod tests {
+    use std::iter::repeat_n;
+
     use super::*;
 
     /// Records latencies of so many ms, and checks the estimate in ms.
@@ -116,8 +118,8 @@ mod tests {
 
     #[test]
     fn estimate_follows_a_change_within_some_thousand_responses() {
-        check(0.95, [5; 20_000].into_iter().chain([50; 4_000]), 50.0);
-        check(0.95, [50; 20_000].into_iter().chain([5; 20_000]), 5.0);
+        check(0.95, repeat_n(5, 20_000).chain(repeat_n(50, 4_000)), 50.0);
+        check(0.95, repeat_n(50, 20_000).chain(repeat_n(5, 20_000)), 5.0);
     }
 
     #[test]
