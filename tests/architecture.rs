@@ -20,7 +20,7 @@ const RANKS: [(&str, u8); 17] = [
     ("cluster", 4),
     ("probe", 5),
     ("balance", 6),
-    ("config", 7),
+    ("config", 8),
     ("sticky", 7),
     ("failover", 7),
     ("admin", 8),

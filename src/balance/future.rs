@@ -7,7 +7,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::Edge;
-use crate::cluster::{Attempt, Lease, LeaseGuard};
+use crate::cluster::{Attempt, Lease, LeaseGuard, Verdict};
 use crate::error::{BoxError, Error};
 use crate::health::{Failure, Outcome};
 
@@ -125,8 +125,10 @@ impl<E> Flight<E> {
     /// The request is dropped before its response.
     #[inline]
     fn give_up(&mut self) {
-        if self.attempt.as_ref().is_some_and(Attempt::has_timed_out) {
-            self.guard.report(Outcome::Failure(Failure::Timeout));
+        match self.attempt.as_ref().and_then(Attempt::verdict) {
+            Some(Verdict::TimedOut) => self.guard.report(Outcome::Failure(Failure::Timeout)),
+            Some(Verdict::Overtaken) => self.guard.overtaken(),
+            None => {}
         }
     }
 

@@ -42,9 +42,18 @@ pub struct Attempt(Arc<Mutex<State>>);
 struct State {
     /// The endpoints that were picked, the last one last.
     picks: Vec<EndpointId>,
-    timed_out: bool,
+    verdict: Option<Verdict>,
     /// Where it was picked.
     cluster: Weak<Shared>,
+}
+
+/// What a layer says of a try that it drops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It had its time.
+    TimedOut,
+    /// Another endpoint, asked later, has answered first.
+    Overtaken,
 }
 
 /// What an [`Attempt`]'s cluster has for a further try.
@@ -73,18 +82,23 @@ impl Attempt {
     /// response, that is a [`Timeout`](crate::health::Failure::Timeout) of the endpoint, and not
     /// only a cancelled request. Holds until the next pick.
     pub fn time_out(&self) {
-        self.0.lock().timed_out = true;
+        self.0.lock().verdict = Some(Verdict::TimedOut);
     }
 
-    pub(crate) fn has_timed_out(&self) -> bool {
-        self.0.lock().timed_out
+    /// Says that another endpoint, asked later, has answered first.
+    pub(crate) fn overtake(&self) {
+        self.0.lock().verdict = Some(Verdict::Overtaken);
+    }
+
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        self.0.lock().verdict
     }
 
     /// Takes note of a pick.
     pub(crate) fn pick<S>(&self, cluster: &Cluster<S>, id: &EndpointId) {
         let mut state = self.0.lock();
         state.picks.push(id.clone());
-        state.timed_out = false;
+        state.verdict = None;
         state.cluster = Arc::downgrade(&cluster.shared);
     }
 

@@ -86,6 +86,7 @@ use crate::event::Events;
 
 use self::shared::Shared;
 
+pub(crate) use self::attempt::Verdict;
 pub(crate) use self::clock::now;
 pub(crate) use self::control::check;
 pub(crate) use self::probing::{Listed, Probed, WeakProbed};

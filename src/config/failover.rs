@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     fn layer(text: &str) -> Result<FailoverLayer, Error> {
-        toml::from_str::<FailoverConfig>(text).unwrap().layer()
+        toml::from_str::<FailoverConfig>(text).expect("good TOML").layer()
     }
 
     #[test]

@@ -23,6 +23,11 @@ const SOONEST: Duration = Duration::from_millis(1);
 /// dropped; good is what failover would not send again. Hedges and retries are paid from one budget;
 /// in a panic there are none.
 ///
+/// The endpoint of a request that lost is told no more than that an answer would have taken longer.
+/// But if that happens to it as often in a row as failures are evidence
+/// ([5](crate::health::outlier::Outlier::consecutive_failures)), and it has answered nothing in between,
+/// every further time is a failure: hedges must not hide an endpoint that hangs.
+///
 /// Clones share what they have learnt of latencies.
 ///
 /// ```

@@ -122,6 +122,9 @@ where
         if !is_good(&result) && this.first.is_some() {
             return Poll::Pending;
         }
+        if let (Some(race), true) = (this.race.as_ref(), is_good(&result)) {
+            race.first.overtake();
+        }
         this.first.set(None);
         conclude(this.race, &result, Winner::Second);
         Poll::Ready(result)

@@ -22,7 +22,7 @@ type Frames = Vec<Result<Frame<Bytes>, Infallible>>;
 fn chunks(
     bytes: usize,
     size: usize,
-) -> StreamBody<stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>> {
+) -> impl Body<Data = Bytes, Error = Infallible> + Send + 'static {
     let data = pattern(bytes);
     let frames: Frames =
         data.chunks(size).map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk)))).collect();

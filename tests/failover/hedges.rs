@@ -8,11 +8,11 @@ use http::{Method, Request};
 use http_body_util::{Empty, Full};
 use tokio::time::Instant;
 use tower::Layer;
-use whippletree::Balance;
 use whippletree::cluster::EndpointStatus;
 use whippletree::failover::{Failover, FailoverLayer, Hedge, HedgeLayer, Replay};
+use whippletree::{Balance, Cluster, Context, EndpointId};
 
-use crate::faults::{Does, connect, send, text};
+use crate::faults::{Does, connect, connect_with, send, text};
 
 const AFTER: Duration = Duration::from_millis(50);
 
@@ -160,6 +160,40 @@ async fn failover_does_not_go_back_to_either_of_two_hedged_endpoints() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn endpoint_that_hangs_is_ejected_though_hedges_spare_every_request() {
+    let does = [Does::Hang, Does::Answer(200, 0)];
+    let (balance, log) = connect_with(Cluster::builder().panic_threshold(0).unwrap(), &does);
+    let service = HedgeLayer::new(Hedge::after(AFTER)).layer(balance.clone());
+    for _ in 0..40 {
+        send(&service, get()).await.unwrap();
+    }
+    let asked = log.names().iter().filter(|name| *name == "a").count();
+    // Four may be chance, five more are a row of failures, which is judged a moment later.
+    assert!((9..=10).contains(&asked), "{asked}");
+    assert_eq!(statuses(&balance)[0].failures, asked as u64 - 4);
+    assert_eq!(statuses(&balance)[0].state.as_str(), "ejected");
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_endpoint_that_answers_now_and_then_is_not_blamed_for_lost_hedges() {
+    let does = [Does::Answer(200, 200), Does::Answer(200, 0)];
+    let (balance, _) = connect_with(Cluster::builder().panic_threshold(0).unwrap(), &does);
+    let service = HedgeLayer::new(Hedge::after(AFTER)).layer(balance.clone());
+    for at in 0..40 {
+        if at % 4 == 3 {
+            // Nobody else to ask.
+            let only = Context::new().with_exclude(EndpointId::new("b").unwrap());
+            let mut request = get();
+            request.extensions_mut().insert(only);
+            send(&service, request).await.unwrap();
+        } else {
+            send(&service, get()).await.unwrap();
+        }
+    }
+    assert_eq!(statuses(&balance)[0].failures, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn learnt_delay_hedges_what_is_slower_than_usual() {
     let does = [Does::Answer(200, 10), Does::Answer(200, 10)];
     let (balance, _) = connect(&does);
@@ -175,7 +209,7 @@ async fn learnt_delay_hedges_what_is_slower_than_usual() {
     let service = layer.layer(balance.clone());
     let id = balance.cluster().status().endpoints[0].endpoint.id().clone();
     let mut request = get();
-    let slow = whippletree::Context::new().with_prefer(statuses(&balance)[1].endpoint.id().clone());
+    let slow = Context::new().with_prefer(statuses(&balance)[1].endpoint.id().clone());
     request.extensions_mut().insert(slow);
     let started = Instant::now();
     assert_eq!(text(send(&service, request).await.unwrap()).await, id.as_str());

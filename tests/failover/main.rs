@@ -7,6 +7,8 @@ mod bodies;
 mod cancellation;
 mod faults;
 mod hedges;
+#[cfg(feature = "http2")]
+mod http2;
 mod load;
 mod outages;
 mod policy;

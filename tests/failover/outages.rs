@@ -111,6 +111,9 @@ async fn with_hedges_a_stopped_endpoint_costs_no_p999_either() {
     assert_eq!(report.failures, [""; 0]);
     if quiet.is_some() {
         assert!(report.percentile(99.9) < Duration::from_millis(100), "{report}");
+        // Found out, and not only hidden.
+        let status = bench.balance.cluster().status();
+        assert!(status.endpoints.iter().any(|status| status.ejections > 0), "{report}");
     }
 }
 
