@@ -41,9 +41,12 @@ where
 {
     let does = [Does::Fail(ErrorKind::ConnectionReset), Does::Answer(200, 0)];
     let (balance, log) = connect(&does);
-    let service = FailoverLayer::new(Failover::new()).layer(balance);
+    let service = FailoverLayer::new(Failover::new()).layer(balance.clone());
     let result = send(&service, Request::put("/").body(body).unwrap()).await;
     let bodies = log.bodies();
+    let status = balance.cluster().status().endpoints;
+    let asked: u64 = status.iter().map(|status| status.requests).sum();
+    assert_eq!(asked, bodies.len() as u64, "an endpoint was asked in vain");
     assert_eq!(result.is_ok(), bodies.len() == 2);
     assert!(bodies.iter().all(|body| body == expected), "a part of the body was sent");
     bodies.len()
