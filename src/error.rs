@@ -1,9 +1,14 @@
 //! The one error type of the crate.
 
+mod execution;
+
 use std::error::Error as StdError;
+use std::time::Duration;
 use std::{fmt, io, iter};
 
 use crate::id::EndpointId;
+
+use self::execution::History;
 
 /// A boxed error, as tower and hyper hand them around.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -24,7 +29,7 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// assert!(error.is_no_endpoint());
 /// assert_eq!(error.to_string(), "no available endpoint: 0 known");
 /// ```
-pub struct Error(Box<Kind>);
+pub struct Error(Box<Kind>, History);
 
 #[derive(Debug, thiserror::Error)]
 enum Kind {
@@ -36,6 +41,10 @@ enum Kind {
     Config { field: String, value: String, reason: String },
     #[error("endpoint {endpoint} failed")]
     Service { endpoint: EndpointId, source: BoxError },
+    #[error("endpoint {endpoint} did not get ready")]
+    Unready { endpoint: EndpointId, source: BoxError },
+    #[error("{} did not answer within {limit:?}", Asked(.endpoint.as_ref()))]
+    Silent { endpoint: Option<EndpointId>, limit: Duration },
     #[error("{0} panicked: {1}")]
     Panicked(&'static str, String),
 }
@@ -110,6 +119,16 @@ impl Error {
         Kind::Service { endpoint, source }.into()
     }
 
+    /// The endpoint's service did not get ready: the request was not given to it.
+    pub(crate) fn unready(endpoint: EndpointId, source: BoxError) -> Self {
+        Kind::Unready { endpoint, source }.into()
+    }
+
+    /// The endpoint, if one was picked, did not answer in time.
+    pub(crate) fn silent(endpoint: Option<EndpointId>, limit: Duration) -> Self {
+        Kind::Silent { endpoint, limit }.into()
+    }
+
     /// Reports a panic of the user's code; `payload` is what `catch_unwind` caught.
     pub(crate) fn panicked(what: &'static str, payload: &(dyn std::any::Any + Send)) -> Self {
         let text = payload
@@ -143,11 +162,12 @@ impl Error {
     /// [`into_source`](Self::into_source) hands out.
     #[must_use]
     pub fn is_service(&self) -> bool {
-        matches!(*self.0, Kind::Service { .. })
+        matches!(*self.0, Kind::Service { .. } | Kind::Unready { .. })
     }
 
-    /// The endpoint's own service failed because it took too long: among the causes is tower's or
-    /// tokio's `Elapsed`, or an I/O error of the kind [`TimedOut`](io::ErrorKind::TimedOut).
+    /// It took too long: a try of [`Failover`](crate::failover::Failover) ran into its timeout, or
+    /// the endpoint's own service failed, and among the causes is tower's or tokio's `Elapsed`, or
+    /// an I/O error of the kind [`TimedOut`](io::ErrorKind::TimedOut).
     ///
     /// Clients that tell their timeouts by types of their own (reqwest, tonic) are not understood:
     /// ask the [`source`](StdError::source). A timeout above the balance is that layer's error.
@@ -173,7 +193,10 @@ impl Error {
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         match &*self.0 {
-            Kind::Service { source, .. } => causes(&**source).any(is_timeout),
+            Kind::Service { source, .. } | Kind::Unready { source, .. } => {
+                causes(&**source).any(is_timeout)
+            }
+            Kind::Silent { .. } => true,
             _ => false,
         }
     }
@@ -188,7 +211,10 @@ impl Error {
     #[must_use]
     pub fn endpoint(&self) -> Option<&EndpointId> {
         match &*self.0 {
-            Kind::Overloaded { endpoint, .. } | Kind::Service { endpoint, .. } => Some(endpoint),
+            Kind::Overloaded { endpoint, .. }
+            | Kind::Service { endpoint, .. }
+            | Kind::Unready { endpoint, .. } => Some(endpoint),
+            Kind::Silent { endpoint, .. } => endpoint.as_ref(),
             _ => None,
         }
     }
@@ -197,8 +223,20 @@ impl Error {
     #[must_use]
     pub fn into_source(self) -> BoxError {
         match *self.0 {
-            Kind::Service { source, .. } => source,
-            kind => Box::new(Self::from(kind)),
+            Kind::Service { source, .. } | Kind::Unready { source, .. } => source,
+            kind => Box::new(Self(Box::new(kind), self.1)),
+        }
+    }
+}
+
+/// Whom a request was with.
+struct Asked<'a>(Option<&'a EndpointId>);
+
+impl fmt::Display for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(endpoint) => write!(f, "endpoint {endpoint}"),
+            None => f.write_str("the service"),
         }
     }
 }
@@ -211,7 +249,7 @@ impl From<std::convert::Infallible> for Error {
 
 impl From<Kind> for Error {
     fn from(kind: Kind) -> Self {
-        Self(Box::new(kind))
+        Self(Box::new(kind), History::default())
     }
 }
 
@@ -223,7 +261,7 @@ impl fmt::Debug for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        write!(f, "{}{}", self.0, self.1)
     }
 }
 

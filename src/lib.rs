@@ -14,6 +14,7 @@
 //! | to choose what counts as load | the module [`load`] |
 //! | dead endpoints found before a request is lost on them | the module [`probe`] |
 //! | endpoints from a file, a registry, a stream | the module [`discover`] |
+//! | a failed request sent to another endpoint | the module [`failover`] |
 //! | dead endpoints out, and back | the modules [`probe`] and [`health::outlier`] |
 //! | to see what happens | [`Cluster::status`] and [`Cluster::subscribe`] |
 //!
@@ -46,6 +47,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `hyper` | probes over HTTP and TCP connections of their own: [`probe::HttpCheck`], [`probe::Probe`] |
+//! | `http2` | streams that HTTP/2 says were not processed are sent elsewhere, whatever their method ([`failover`]) |
 //! | `serde` | [`config::ClusterConfig`](https://docs.rs/whippletree/latest/whippletree/config/): a cluster described in TOML, JSON and the like |
 //! | `full` | all of them |
 
@@ -60,6 +62,7 @@ pub mod discover;
 pub mod endpoint;
 mod error;
 pub mod event;
+pub mod failover;
 pub mod health;
 mod id;
 pub mod load;

@@ -10,6 +10,10 @@ use whippletree::cluster::{self, ClusterStatus, EndpointStatus, LeaseGuard, Sour
 use whippletree::discover::{self, Change, Update};
 use whippletree::endpoint::{Address, Labels, Locality, Subset};
 use whippletree::event::{Event, Events};
+use whippletree::failover::{
+    Failover, FailoverLayer, FailoverService, FailoverStats, Hedge, HedgeFuture, HedgeLayer,
+    HedgeService, Pause, Replay, TryFuture, TryTimeout,
+};
 use whippletree::health::{Classify, GrpcOutcomes, HttpOutcomes};
 use whippletree::load::{Completion, Cost, PeakEwma};
 use whippletree::policy::{
@@ -89,6 +93,19 @@ fn public_types_are_send_sync_and_unpin() {
     everything::<Maglev>();
     everything::<Rendezvous>();
     everything::<Update>();
+    everything::<Failover>();
+    everything::<FailoverLayer>();
+    everything::<FailoverService<Balance<Client>>>();
+    everything::<FailoverStats>();
+    everything::<Hedge>();
+    everything::<HedgeLayer>();
+    everything::<HedgeService<Balance<Client>>>();
+    everything::<Replay<Full<bytes::Bytes>>>();
+    everything::<TryTimeout<Balance<Client>>>();
+    everything::<cluster::Attempt>();
+    send_sync::<Pause>();
+    send_sync::<HedgeFuture<Balance<Client>, Request<()>>>();
+    send_sync::<TryFuture<ResponseFuture<Client, Http, Request<()>>>>();
     everything::<HttpOutcomes>();
     everything::<GrpcOutcomes>();
     everything::<discover::Options>();

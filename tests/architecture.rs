@@ -21,7 +21,7 @@ const RANKS: [(&str, u8); 18] = [
     ("probe", 5),
     ("affinity", 6),
     ("balance", 6),
-    ("config", 7),
+    ("config", 8),
     ("sticky", 7),
     ("failover", 7),
     ("admin", 8),

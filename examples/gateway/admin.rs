@@ -57,7 +57,10 @@ impl Admin {
             policy: &status.policy,
             panic: status.panic,
             endpoints: status.endpoints.iter().map(Row::from).collect(),
-            totals: TotalsRow::from(&self.proxy.totals),
+            totals: TotalsRow {
+                retries: self.proxy.retries(),
+                ..TotalsRow::from(&self.proxy.totals)
+            },
         };
         match serde_json::to_string(&stats) {
             Ok(json) => respond(StatusCode::OK, "application/json", json),

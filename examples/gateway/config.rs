@@ -13,7 +13,7 @@ use serde::Deserialize;
 use whippletree::Endpoint;
 use whippletree::affinity::AffinityLayer;
 use whippletree::balance;
-use whippletree::config::ClusterConfig;
+use whippletree::config::{ClusterConfig, FailoverConfig};
 
 use super::cli::Cli;
 
@@ -44,6 +44,10 @@ const MOST_THREADS: usize = 1024;
 ///
 /// [cluster.outlier]                # absent: on, with the defaults
 /// consecutive_failures = 5
+///
+/// [failover]                       # absent: on, with the defaults; attempts = 1 turns it off
+/// attempts = 3
+/// per_try_timeout = "2s"
 /// ```
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -58,6 +62,7 @@ pub(crate) struct Config {
     #[serde(with = "humantime_serde")]
     pub(crate) shutdown_timeout: Duration,
     cluster: ClusterConfig,
+    pub(crate) failover: FailoverConfig,
     /// Where the values came from, for error messages.
     #[serde(skip)]
     origin: String,
@@ -73,6 +78,7 @@ impl Default for Config {
             release_delay: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(30),
             cluster: ClusterConfig::default(),
+            failover: FailoverConfig::default(),
             origin: "flags".to_owned(),
         }
     }
@@ -105,6 +111,7 @@ impl Config {
     /// The balancer that file and flags describe; the caller adds the client.
     pub(crate) fn balance(&self, cli: &Cli) -> Result<balance::Builder, String> {
         let mut builder = self.cluster.balance().map_err(|error| self.blame(&error))?;
+        self.failover.layer().map_err(|error| format!("{}: failover: {error}", self.origin))?;
         for endpoint in &cli.endpoints {
             builder = builder.endpoint(endpoint.clone());
         }

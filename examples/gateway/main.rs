@@ -14,6 +14,7 @@
 //! | `cli.rs`, `config.rs` | flags and TOML into one checked [`Config`] |
 //! | `server.rs` | accepts connections, limits what a client may cost |
 //! | `proxy.rs` | one request: prepare it, hand it to the `Balance`, pass the answer on |
+//! | `failover.rs` | what is sent again, and on what |
 //! | `headers.rs` | what a proxy must remove from and add to a message |
 //! | `refusal.rs` | answers of our own: 400, 502, 503, 504 |
 //! | `tunnel.rs` | WebSocket and other upgrades |
@@ -28,6 +29,7 @@ mod admin;
 mod cli;
 mod config;
 mod demo;
+mod failover;
 mod headers;
 mod proxy;
 mod refusal;
@@ -107,7 +109,7 @@ async fn run(cli: &Cli, config: Config) -> Result<(), Failure> {
             endpoints.into_iter().fold(builder, |builder, endpoint| builder.endpoint(endpoint));
     }
     let affinity = config.affinity().map_err(Failure::config)?;
-    let proxy = Proxy::new(builder, affinity, config.expose_endpoint)
+    let proxy = Proxy::new(builder, affinity, &config)
         .map_err(|error| Failure::config(config.blame(&error)))?;
     let proxy = Arc::new(proxy);
 

@@ -15,15 +15,14 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tower::ServiceExt;
 use whippletree::affinity::{AffinityLayer, Peer};
-use whippletree::balance::{self, Addressed, Balance, ServedBy};
+use whippletree::balance::{self, ServedBy};
 use whippletree::{Cluster, Error};
 
+use crate::config::Config;
+use crate::failover::{Guarded, Shared};
 use crate::refusal::Refusal;
 use crate::shutdown::Guard;
 use crate::{headers, tunnel};
-
-/// One client, and with it one pool of connections, for all endpoints.
-type Shared = Addressed<Client<HttpConnector, Incoming>>;
 
 /// What goes out to a client: an endpoint's body, or a line of our own.
 type Body = Either<balance::Body<Incoming>, Full<Bytes>>;
@@ -36,7 +35,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The balancer behind the listener, and what passed through.
 pub(crate) struct Proxy {
-    balance: Balance<Shared>,
+    balance: Guarded,
+    cluster: Cluster<Shared>,
     affinity: Option<AffinityLayer>,
     expose_endpoint: bool,
     pub(crate) totals: Totals,
@@ -58,7 +58,7 @@ impl Proxy {
     pub(crate) fn new(
         builder: balance::Builder,
         affinity: Option<AffinityLayer>,
-        expose_endpoint: bool,
+        config: &Config,
     ) -> Result<Self, Error> {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -68,11 +68,19 @@ impl Proxy {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .build(connector);
         let balance = builder.tag_responses().shared(client)?;
-        Ok(Self { balance, affinity, expose_endpoint, totals: Totals::default() })
+        let cluster = balance.cluster().clone();
+        let balance = Guarded::new(balance, &config.failover)?;
+        let expose_endpoint = config.expose_endpoint;
+        Ok(Self { balance, cluster, affinity, expose_endpoint, totals: Totals::default() })
     }
 
     pub(crate) fn cluster(&self) -> &Cluster<Shared> {
-        self.balance.cluster()
+        &self.cluster
+    }
+
+    /// Requests that were sent again.
+    pub(crate) fn retries(&self) -> u64 {
+        self.balance.failover.stats().retries
     }
 
     /// Answers `request` of the client at `peer`, whatever happens.
@@ -124,7 +132,7 @@ impl Proxy {
         // Only who asked may be switched: the handle of the client's connection is the permit.
         let client = protocol.map(|_| hyper::upgrade::on(&mut request));
 
-        let mut response = self.balance.clone().oneshot(request).await?;
+        let mut response = self.balance.service.clone().oneshot(request).await?;
 
         let protocol = tunnel::protocol(response.version(), response.headers());
         headers::remove_hop_by_hop(response.headers_mut());

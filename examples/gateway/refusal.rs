@@ -71,7 +71,7 @@ impl From<Error> for Refusal {
         let causes = || std::iter::successors(Some(&error as &Cause), |cause| (*cause).source());
         if causes().any(is_of_the_body) {
             Self::bad_request("the request body broke off")
-        } else if causes().any(is_timeout) {
+        } else if error.is_timeout() || causes().any(is_timeout) {
             Self::new(StatusCode::GATEWAY_TIMEOUT, "the server did not answer in time")
         } else {
             Self::BAD_GATEWAY

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use http::{Request, Response, StatusCode};
 
 use super::Body;
-use crate::cluster::{Context, LeaseGuard};
+use crate::cluster::{Attempt, Context, LeaseGuard};
 use crate::endpoint::EndpointId;
 use crate::error::BoxError;
 use crate::health::{Classifier, Classify, HttpOutcomes, Outcome, retry_after};
@@ -21,7 +21,7 @@ pub trait Edge<Request, Response>:
 }
 
 pub(super) mod sealed {
-    use super::{BoxError, Context, HttpOutcomes, LeaseGuard, Outcome};
+    use super::{Attempt, BoxError, Context, HttpOutcomes, LeaseGuard, Outcome};
     use crate::health::Classify;
 
     pub trait Edge<Request, Response> {
@@ -29,6 +29,9 @@ pub(super) mod sealed {
 
         /// What the request asks of the pick.
         fn context<'a>(&self, request: &'a Request) -> Option<&'a Context>;
+
+        /// Who wants to know of the pick before there is a response.
+        fn attempt<'a>(&self, request: &'a Request) -> Option<&'a Attempt>;
 
         /// Takes note of the request that is about to be sent.
         fn sending(&mut self, request: &Request);
@@ -139,6 +142,10 @@ impl<A, B: http_body::Body> sealed::Edge<Request<A>, Response<B>> for Http {
         request.extensions().get()
     }
 
+    fn attempt<'a>(&self, request: &'a Request<A>) -> Option<&'a Attempt> {
+        request.extensions().get()
+    }
+
     fn sending(&mut self, request: &Request<A>) {
         self.connect = request.method() == http::Method::CONNECT;
         self.tag |= request.extensions().get::<Context>().is_some();
@@ -181,6 +188,10 @@ impl<Request, Response> sealed::Edge<Request, Response> for Plain {
     type Output = Response;
 
     fn context<'a>(&self, _: &'a Request) -> Option<&'a Context> {
+        None
+    }
+
+    fn attempt<'a>(&self, _: &'a Request) -> Option<&'a Attempt> {
         None
     }
 

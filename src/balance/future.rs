@@ -7,7 +7,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::Edge;
-use crate::cluster::{Lease, LeaseGuard};
+use crate::cluster::{Attempt, Lease, LeaseGuard, Verdict};
 use crate::error::{BoxError, Error};
 use crate::health::{Failure, Outcome};
 
@@ -24,6 +24,20 @@ pin_project! {
     {
         #[pin]
         state: State<S, E, Request, S::Future>,
+    }
+
+    impl<S, E, Request> PinnedDrop for ResponseFuture<S, E, Request>
+    where
+        S: Service<Request>,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            match this.project().state.project() {
+                StateProjection::Ready { flight, .. } | StateProjection::Called { flight, .. } => {
+                    flight.iter_mut().for_each(Flight::give_up);
+                }
+                StateProjection::Failed { .. } => {}
+            }
+        }
     }
 }
 
@@ -43,15 +57,16 @@ pin_project! {
 struct Flight<E> {
     edge: E,
     guard: LeaseGuard,
+    attempt: Option<Attempt>,
 }
 
 impl<S: Service<Request>, E, Request> ResponseFuture<S, E, Request> {
-    pub(super) fn new(lease: Lease<S>, edge: E, request: Request) -> Self
+    pub(super) fn new(lease: Lease<S>, edge: E, attempt: Option<Attempt>, request: Request) -> Self
     where
         S: Clone + Send + Sync + 'static,
     {
         let service = lease.service().clone();
-        let flight = Some(Flight { edge, guard: lease.into_guard() });
+        let flight = Some(Flight { edge, guard: lease.into_guard(), attempt });
         Self { state: State::Ready { service, request: Some(request), flight } }
     }
 
@@ -76,8 +91,7 @@ where
                     let ready = ready!(service.poll_ready(task));
                     let mut flight = flight.take().expect(POLLED);
                     if let Err(error) = ready {
-                        let outcome = Outcome::Failure(Failure::Connect);
-                        return Poll::Ready(Err(flight.fail(outcome, error.into())));
+                        return Poll::Ready(Err(flight.unready(error.into())));
                     }
                     let request = request.take().expect(POLLED);
                     flight.edge.sending(&request);
@@ -108,6 +122,21 @@ where
 const POLLED: &str = "a future is not polled after it has completed";
 
 impl<E> Flight<E> {
+    /// The request is dropped before its response.
+    #[inline]
+    fn give_up(&mut self) {
+        match self.attempt.as_ref().and_then(Attempt::verdict) {
+            Some(Verdict::TimedOut) => self.guard.report(Outcome::Failure(Failure::Timeout)),
+            Some(Verdict::Overtaken) => self.guard.overtaken(),
+            None => {}
+        }
+    }
+
+    fn unready(mut self, error: BoxError) -> Error {
+        self.guard.report(Outcome::Failure(Failure::Connect));
+        Error::unready(self.guard.id().clone(), error)
+    }
+
     fn fail(mut self, outcome: Outcome, error: BoxError) -> Error {
         match outcome {
             // The endpoint has not answered.

@@ -200,7 +200,13 @@ where
         const NOTHING: &Context = &Context::new();
         let context = self.edge.context(&request).unwrap_or(NOTHING);
         match self.cluster.pick_now(context) {
-            Ok(lease) => ResponseFuture::new(lease, self.edge.clone(), request),
+            Ok(lease) => {
+                let attempt = self.edge.attempt(&request).cloned();
+                if let Some(attempt) = &attempt {
+                    attempt.pick(&self.cluster, lease.id());
+                }
+                ResponseFuture::new(lease, self.edge.clone(), attempt, request)
+            }
             Err(error) => ResponseFuture::failed(error),
         }
     }

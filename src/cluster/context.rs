@@ -61,4 +61,13 @@ impl Context {
         self.subset = Some(subset);
         self
     }
+
+    pub(crate) fn excluded(&self) -> &[EndpointId] {
+        &self.asked.exclude
+    }
+
+    /// Allows again what was ruled out last, down to the first so many.
+    pub(crate) fn keep_excluded(&mut self, count: usize) {
+        self.asked.exclude.truncate(count);
+    }
 }

@@ -216,10 +216,19 @@ impl LeaseGuard {
         self.report(outcome);
     }
 
+    /// Another endpoint, asked later, has answered first. Once or twice that is chance; in a row
+    /// without any answer, it is a failure of this one, which else would hang unseen.
+    pub(crate) fn overtaken(&mut self) {
+        if self.node.is_overtaken() {
+            self.report(Outcome::Failure(Failure::Timeout));
+        }
+    }
+
     /// Records the latency of the first answer.
     fn answer(&mut self, begun: Nanos, now: Nanos) {
         if self.end_wait(now) {
             self.node.load.sample(begun, now);
+            self.node.keeps_up();
         }
     }
 

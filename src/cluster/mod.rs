@@ -45,6 +45,7 @@
 //! not for other picks.
 
 mod assemble;
+mod attempt;
 mod band;
 mod batch;
 mod builder;
@@ -89,11 +90,13 @@ use crate::event::Events;
 
 use self::shared::Shared;
 
+pub(crate) use self::attempt::Verdict;
 pub(crate) use self::clock::now;
 pub(crate) use self::control::check;
 pub(crate) use self::probing::{Listed, Probed, WeakProbed};
 pub(crate) use self::verdicts::{Effect, Finding, ProbeId, ProbePace, ProbeRule};
 
+pub use self::attempt::Attempt;
 pub use self::builder::Builder;
 pub use self::context::Context;
 pub use self::lease::{Lease, LeaseGuard};

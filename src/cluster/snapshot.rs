@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::assemble::Candidate;
+use super::attempt::Prospect;
 use super::band::{Band, BandKey, Bands, choose};
 use super::context::Context;
 use super::tiers::History;
@@ -163,6 +164,22 @@ impl Snapshot {
             member.is_some_and(|old| old.endpoint == next.endpoint && old.rank == next.rank)
         };
         !self.is_faulty() && places.iter().all(&mut same) && before.next().is_none()
+    }
+
+    /// What there is to pick, without picking.
+    pub(crate) fn prospect(&self, context: &Context) -> Prospect {
+        let group = match &context.subset {
+            None => Some(&self.everyone),
+            Some(subset) => self.subsets.get(subset),
+        };
+        let Some(group) = group else {
+            return Prospect { any: true, panic: false };
+        };
+        let allows =
+            |place: usize| !context.asked.exclude.contains(self.members[place].endpoint.id());
+        let mut bands = group.bands.iter();
+        let any = bands.any(|band| band.places(self.members.len()).any(allows));
+        Prospect { any, panic: group.history.panic }
     }
 
     fn group_in_use(&self, subset: &Subset) -> Option<&Group> {

@@ -28,6 +28,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod failover;
 mod hash;
 mod outlier;
 mod probe;
@@ -44,6 +45,7 @@ use crate::error::Error;
 use crate::health::SlowStart;
 use crate::load::{Cost, PeakEwma};
 
+pub use self::failover::FailoverConfig;
 pub use self::outlier::OutlierConfig;
 pub use self::probe::ProbeConfig;
 

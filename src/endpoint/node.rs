@@ -54,6 +54,8 @@ pub(crate) struct Node {
     /// Whether live traffic has spoken against it and nothing has taken that back.
     pub(crate) suspect: AtomicBool,
     streaks: Streaks,
+    /// How often in a row, without an answer in between, another endpoint has answered first.
+    overtaken: AtomicU64,
     witness: Option<Arc<dyn Witness>>,
     epoch: Instant,
     id: EndpointId,
@@ -173,6 +175,7 @@ impl Node {
             probation: Probation::default(),
             suspect: AtomicBool::new(false),
             streaks: Streaks::default(),
+            overtaken: AtomicU64::new(0),
             witness,
             epoch,
             id: endpoint.id().clone(),
@@ -211,6 +214,21 @@ impl Node {
     /// Whether a request that was dropped after such a time says that the endpoint hangs.
     pub(crate) fn hangs(&self, waited: Nanos) -> bool {
         self.witness.as_ref().is_some_and(|witness| waited >= witness.slow_cancel())
+    }
+
+    /// Takes note that another endpoint, asked later, has answered first; whether that was so
+    /// often in a row as failures are evidence.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        let limit = self.witness.as_ref().map_or(0, |witness| witness.limits().failures);
+        let row = self.overtaken.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        limit > 0 && row >= u64::from(limit)
+    }
+
+    /// Takes note of an answer.
+    pub(crate) fn keeps_up(&self) {
+        if self.overtaken.load(Ordering::Relaxed) != 0 {
+            self.overtaken.store(0, Ordering::Relaxed);
+        }
     }
 
     /// The outcomes are read first: of a request that ends in between it is not yet known how.

@@ -70,12 +70,25 @@ fn wrong_files_are_refused() {
 
 #[test]
 fn keys_of_later_versions_are_refused() {
-    for key in ["sticky", "failover", "queue", "cluster.discover"] {
+    for key in ["sticky", "queue", "cluster.discover"] {
         let file = File::new(&format!("[{key}]"));
         refuses(&["--config", file.path()], &[file.path(), key.rsplit('.').next().expect("a key")]);
     }
     let file = File::new("admin_writes = true");
     refuses(&["--config", file.path()], &[file.path(), "admin_writes = true"]);
+}
+
+#[test]
+fn wrong_failover_parameters_are_refused_with_their_place() {
+    for (text, parts) in [
+        ("[failover]\nattempts = 0", &["failover: attempts", "\"0\" is not in 1..=100"][..]),
+        ("[failover]\nhedge = \"soon\"", &["failover: hedge", "soon"]),
+        ("[failover]\nper_try_timeout = 2", &["per_try_timeout = 2"]),
+        ("[failover]\nretries = 2", &["retries"]),
+    ] {
+        let file = File::new(text);
+        refuses(&["--config", file.path()], &[&[file.path()], parts].concat());
+    }
 }
 
 #[test]

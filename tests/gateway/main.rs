@@ -5,6 +5,7 @@
 
 mod admin;
 mod config;
+mod failover;
 mod hashing;
 mod headers;
 mod health;
