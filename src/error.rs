@@ -8,6 +8,8 @@ use std::{fmt, io, iter};
 
 use crate::id::EndpointId;
 
+pub(crate) use self::execution::is_callers;
+
 use self::execution::History;
 
 /// A boxed error, as tower and hyper hand them around.

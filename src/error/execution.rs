@@ -107,6 +107,17 @@ fn of_a_client(cause: &(dyn StdError + 'static)) -> bool {
     unconnected || cause.downcast_ref().is_some_and(hyper::Error::is_canceled) || of_http2(cause)
 }
 
+/// Whether the error is the caller's own doing, such as a request body that broke off.
+#[cfg(feature = "hyper")]
+pub(crate) fn is_callers(cause: &(dyn StdError + 'static)) -> bool {
+    cause.downcast_ref().is_some_and(hyper::Error::is_user)
+}
+
+#[cfg(not(feature = "hyper"))]
+pub(crate) fn is_callers(_: &(dyn StdError + 'static)) -> bool {
+    false
+}
+
 #[cfg(not(feature = "hyper"))]
 fn of_a_client(_: &(dyn StdError + 'static)) -> bool {
     false

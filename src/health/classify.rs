@@ -95,7 +95,11 @@ impl<T: Classify + ?Sized> Classify for Arc<T> {
 ///
 /// Of several the outermost counts. What a client says by types of its own cannot be told without
 /// a dependency on it and is `Other`: hyper's and reqwest's `is_timeout` and `is_connect` where no
-/// I/O error lies beneath, names that were not found, TLS, the caller's own request body.
+/// I/O error lies beneath, names that were not found, TLS.
+///
+/// With the feature `hyper`, an error that is the caller's own doing (hyper's `is_user`: a request
+/// body that broke off, as an upload that a client gives up) is ignored: it says nothing of the
+/// endpoint.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HttpOutcomes;
 
@@ -105,6 +109,9 @@ impl Classify for HttpOutcomes {
     }
 
     fn error(&self, error: &(dyn StdError + 'static)) -> Outcome {
+        if error::causes(error).any(error::is_callers) {
+            return Outcome::Ignored;
+        }
         let known = error::causes(error).find_map(|cause| {
             if error::is_timeout(cause) {
                 return Some(Failure::Timeout);

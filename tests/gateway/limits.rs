@@ -5,6 +5,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::{Request, Response};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::{Backend, Gateway};
@@ -152,5 +153,29 @@ async fn many_streams_on_one_connection_are_all_answered() {
     let all = futures_util::future::join_all((0..1_000).map(|_| one()));
     for response in soon("a thousand answers", all).await {
         assert_eq!(response.unwrap().status(), 200);
+    }
+}
+
+/// Five clients that give up their uploads must not cost an endpoint its place.
+#[tokio::test]
+async fn uploads_that_clients_break_off_are_held_against_no_endpoint() {
+    let one = Backend::named("a").await;
+    let other = Backend::named("b").await;
+    let gateway = Gateway::over(&[&one, &other]).await;
+    for broken in ["5\r\nhello\r\nzz\r\n", "5\r\nhel"] {
+        for _ in 0..20 {
+            let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+            let mut client = TcpStream::connect(gateway.listen).await.expect("a connection");
+            client.write_all(format!("{head}{broken}").as_bytes()).await.expect("written");
+            client.shutdown().await.expect("closed");
+            let mut answer = Vec::new();
+            // How the gateway ends it is its affair.
+            let _ = client.read_to_end(&mut answer).await;
+        }
+    }
+    let stats = gateway.stats().await;
+    for row in stats["endpoints"].as_array().expect("an array") {
+        assert_eq!(row["failures"], 0, "{row}");
+        assert_eq!(row["state"], "up", "{row}");
     }
 }
