@@ -7,7 +7,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::Edge;
-use crate::cluster::{Lease, LeaseGuard};
+use crate::cluster::{Acquire, Lease, LeaseGuard};
 use crate::error::{BoxError, Error};
 use crate::health::{Failure, Outcome};
 
@@ -30,6 +30,8 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<S, E, Request, F> {
+        /// Awaits an endpoint, in the cluster's queue.
+        Queued { acquire: Acquire<S>, call: Option<(E, Request)> },
         /// Awaits the readiness of the endpoint's service.
         Ready { service: S, request: Option<Request>, flight: Option<Flight<E>> },
         /// Awaits its response.
@@ -50,9 +52,11 @@ impl<S: Service<Request>, E, Request> ResponseFuture<S, E, Request> {
     where
         S: Clone + Send + Sync + 'static,
     {
-        let service = lease.service().clone();
-        let flight = Some(Flight { edge, guard: lease.into_guard() });
-        Self { state: State::Ready { service, request: Some(request), flight } }
+        Self { state: State::begun(lease, edge, request) }
+    }
+
+    pub(super) fn queued(acquire: Acquire<S>, edge: E, request: Request) -> Self {
+        Self { state: State::Queued { acquire, call: Some((edge, request)) } }
     }
 
     pub(super) fn failed(error: Error) -> Self {
@@ -60,9 +64,18 @@ impl<S: Service<Request>, E, Request> ResponseFuture<S, E, Request> {
     }
 }
 
+impl<S: Clone + Send + Sync + 'static, E, Request, F> State<S, E, Request, F> {
+    #[inline]
+    fn begun(lease: Lease<S>, edge: E, request: Request) -> Self {
+        let service = lease.service().clone();
+        let flight = Some(Flight { edge, guard: lease.into_guard() });
+        Self::Ready { service, request: Some(request), flight }
+    }
+}
+
 impl<S, E, Request> Future for ResponseFuture<S, E, Request>
 where
-    S: Service<Request>,
+    S: Service<Request> + Clone + Send + Sync + 'static,
     S::Error: Into<BoxError>,
     E: Edge<Request, S::Response>,
 {
@@ -72,6 +85,14 @@ where
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
+                StateProjection::Queued { acquire, call } => {
+                    let lease = match ready!(Pin::new(acquire).poll(task)) {
+                        Ok(lease) => lease,
+                        Err(error) => return Poll::Ready(Err(error)),
+                    };
+                    let (edge, request) = call.take().expect(POLLED);
+                    state.set(State::begun(lease, edge, request));
+                }
                 StateProjection::Ready { service, request, flight } => {
                     let ready = ready!(service.poll_ready(task));
                     let mut flight = flight.take().expect(POLLED);
@@ -121,6 +142,7 @@ impl<E> Flight<E> {
 impl<S: Service<Request>, E, Request> fmt::Debug for ResponseFuture<S, E, Request> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
+            State::Queued { .. } => "awaits an endpoint with room",
             State::Ready { .. } => "awaits the endpoint's readiness",
             State::Called { .. } => "awaits the response",
             State::Failed { .. } => "failed",

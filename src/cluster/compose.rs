@@ -51,6 +51,7 @@ impl Control {
             timed: measure.is_timed()
                 || everyone.is_ramping()
                 || subsets.values().any(|group| group.is_ramping()),
+            limited: members.iter().any(Member::is_limited),
             members,
             everyone: Arc::new(everyone),
             subsets,
@@ -95,6 +96,7 @@ impl Control {
             version,
             measure: previous.measure,
             timed,
+            limited: previous.limited,
             faulty: AtomicBool::new(previous.is_faulty()),
             told: AtomicBool::new(told),
         }

@@ -10,7 +10,7 @@ use super::rules::Rules;
 use super::verdicts::{ProbeId, ProbeRule};
 use super::witness::Reporter;
 use crate::discover::Change;
-use crate::endpoint::{Address, Endpoint, EndpointId, Node, Payload, Witness};
+use crate::endpoint::{Address, Endpoint, EndpointId, Node, Payload, Usher, Witness};
 use crate::error::Error;
 use crate::event::Event;
 
@@ -59,6 +59,8 @@ pub(super) struct Control {
     pending: Vec<Event>,
     /// Who the nodes testify to, if live traffic is judged.
     pub(super) reporter: Option<Arc<Reporter>>,
+    /// Who the nodes tell of slots that others wait for.
+    usher: Arc<dyn Usher>,
     /// Who set the facts that nobody has set.
     pub(super) nobody: Arc<str>,
     pub(super) epoch: Instant,
@@ -89,8 +91,14 @@ impl Applied {
 }
 
 impl Control {
-    pub(super) fn new(rules: Rules, reporter: Option<Arc<Reporter>>, epoch: Instant) -> Self {
+    pub(super) fn new(
+        rules: Rules,
+        reporter: Option<Arc<Reporter>>,
+        usher: Arc<dyn Usher>,
+        epoch: Instant,
+    ) -> Self {
         Self {
+            usher,
             rules,
             present: BTreeMap::new(),
             gone: BTreeMap::new(),
@@ -353,7 +361,8 @@ impl Control {
         };
         let parameters = self.rules.cost.parameters();
         let witness = self.reporter.clone().map(|reporter| -> Arc<dyn Witness> { reporter });
-        Some(Arc::new(Node::new(endpoint.clone(), payload, parameters, self.epoch, witness)))
+        let (usher, endpoint) = (Arc::clone(&self.usher), endpoint.clone());
+        Some(Arc::new(Node::new(endpoint, payload, parameters, self.epoch, witness, usher)))
     }
 
     fn withdraw(

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::builder::{Builder, Connect};
-use super::context::Context;
+use super::context::{Context, IfFull};
 use super::control::{Applied, Control, Offer, Services, SourceId, check};
 use super::driver::Driver;
 use super::lease::LeaseGuard;
+use super::line::{Line, Usherette};
 use super::registry::Registry;
 use super::retired::Retired;
 use super::snapshot::{Miss, Snapshot};
@@ -44,6 +45,8 @@ pub(super) struct Shared {
     pub(super) version: watch::Sender<u64>,
     pub(super) random: Random,
     pub(super) driver: Driver,
+    /// Who waits for a slot.
+    pub(super) line: Line,
     /// What live traffic has said and nobody has judged yet.
     evidence: Mutex<Vec<Option<Testimony>>>,
     /// Snapshots that a pick may still be reading; see [`Retired`].
@@ -75,7 +78,8 @@ impl Shared {
             let policy = Arc::clone(&rules.policy_name);
             let reporter = |outlier| Arc::new(Reporter::new(Weak::clone(shared), outlier));
             let reporter = rules.outlier.as_ref().map(reporter);
-            let mut control = Control::new(rules, reporter, epoch);
+            let usher = Arc::new(Usherette::new(Weak::clone(shared)));
+            let mut control = Control::new(rules, reporter, usher, epoch);
             let mut applied = Applied::default();
             let empty = control.snapshot(None, epoch, &|| random.next(), &mut applied);
             Self {
@@ -88,6 +92,7 @@ impl Shared {
                 available: AtomicBool::new(false),
                 version: watch::Sender::new(0),
                 driver: Driver::default(),
+                line: Line::new(builder.queue),
                 evidence: Mutex::new(Vec::new()),
                 retired: Retired::default(),
                 connect,
@@ -116,25 +121,47 @@ impl Shared {
         self.work(now)
     }
 
-    /// Picks an endpoint and counts the request in.
+    /// Picks an endpoint and counts the request in, after those who wait for one.
     pub(super) fn pick(
         self: &Arc<Self>,
         context: &Context,
         now: Option<Instant>,
+    ) -> Result<LeaseGuard, Error> {
+        if self.published.load().limited && self.line.is_occupied() {
+            return self.pick_behind(context, now);
+        }
+        self.pick_at_once(context, now, IfFull::Divert)
+    }
+
+    /// Picks an endpoint and counts the request in.
+    pub(super) fn pick_at_once(
+        self: &Arc<Self>,
+        context: &Context,
+        now: Option<Instant>,
+        if_full: IfFull,
     ) -> Result<LeaseGuard, Error> {
         loop {
             let snapshot = self.published.load();
             let now = now.or_else(|| snapshot.timed.then(clock::now));
             let now = now.map(|now| self.nanos(now));
             let (measure, random) = (snapshot.measure, &self.random);
-            let moment = Moment { measure, now: now.unwrap_or(0), random };
+            let waits = if_full == IfFull::Wait;
+            let moment = Moment { measure, now: now.unwrap_or(0), begun: now, waits, random };
             match snapshot.pick(context, &moment) {
                 Ok(member) => return LeaseGuard::begin(member, now),
+                Err(Miss::Counted(member, fault)) => {
+                    fault.into_iter().for_each(|fault| self.tell_fault(fault));
+                    return Ok(LeaseGuard::counted(member, now));
+                }
                 Err(Miss::Fault(member, reason)) => {
                     self.tell_fault(reason);
                     return LeaseGuard::begin(member, now);
                 }
-                Err(Miss::Trial(member)) => return LeaseGuard::begin_trial(member, now),
+                Err(Miss::Trial(member)) => match LeaseGuard::begin_trial(member, now) {
+                    // Somebody else has taken the last slot: it is no candidate for this one.
+                    Err(_) if member.is_limited() => {}
+                    begun => return begun,
+                },
                 Err(Miss::NoEndpoint(error)) => return Err(error),
                 Err(Miss::Unprepared(subset)) => self.prepare(subset),
             }
@@ -320,6 +347,7 @@ impl Shared {
         drop(control);
         if visible {
             self.version.send_modify(|version| *version += 1);
+            self.serve_all();
         }
         self.bus.flush();
         discard(applied);

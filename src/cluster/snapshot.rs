@@ -27,6 +27,8 @@ pub(crate) struct Snapshot {
     pub(super) measure: Measure,
     /// Whether a pick has to know the time.
     pub(super) timed: bool,
+    /// Whether any endpoint has a limit.
+    pub(super) limited: bool,
     /// Whether a picker has done wrong.
     pub(super) faulty: AtomicBool,
     /// Whether a fault of the policy has been told already.
@@ -36,7 +38,7 @@ pub(crate) struct Snapshot {
 /// The endpoints of one subset, or all of them, by tier and distance.
 pub(crate) struct Group {
     /// First to last; a band serves if those before it cannot. None is empty.
-    bands: Box<[Band]>,
+    pub(super) bands: Box<[Band]>,
     /// Where not everything goes to the first band: the ends of their shares.
     spread: Option<Box<[u32]>>,
     /// The places of endpoints that get one request at a time, on trial.
@@ -53,13 +55,16 @@ pub(crate) enum Miss<'a> {
     Fault(&'a Member, String),
     /// The request is on trial: it holds the endpoint's one slot.
     Trial(&'a Member),
-    /// There is none.
+    /// The endpoint has a limit, and the request is counted in already; and what the policy did
+    /// wrong, if that is to be told.
+    Counted(&'a Member, Option<String>),
+    /// There is none, or those that there are are full.
     NoEndpoint(Error),
     /// The subset is not among those prepared.
     Unprepared(&'a Subset),
 }
 
-type Picked<'a> = Result<&'a Member, Miss<'a>>;
+pub(super) type Picked<'a> = Result<&'a Member, Miss<'a>>;
 
 /// How often a pick asks again when slow start has turned it away.
 const AGAIN: usize = 4;
@@ -69,8 +74,8 @@ impl Snapshot {
     #[inline]
     pub(crate) fn pick<'a>(&'a self, context: &'a Context, moment: &'a Moment<'a>) -> Picked<'a> {
         if let Some(preferred) = &context.prefer {
-            if let Some(member) = self.preferred(preferred, context) {
-                return Ok(member);
+            if let Some(found) = self.pick_preferred(preferred, context, moment) {
+                return found;
             }
         }
         let group = match &context.subset {
@@ -92,7 +97,7 @@ impl Snapshot {
                 return found;
             }
         }
-        Err(self.no_endpoint(group, context))
+        Err(self.no_endpoint(group, context, moment))
     }
 
     pub(crate) fn is_available(&self) -> bool {
@@ -116,9 +121,8 @@ impl Snapshot {
         self.faulty.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn find(&self, id: &EndpointId) -> Option<&Member> {
-        let place = self.members.binary_search_by(|member| member.endpoint.id().cmp(id)).ok()?;
-        self.members.get(place)
+    pub(super) fn place_of(&self, id: &EndpointId) -> Option<usize> {
+        self.members.binary_search_by(|member| member.endpoint.id().cmp(id)).ok()
     }
 
     /// Whether a picker of this snapshot is as good for the next one: it has done no wrong, and
@@ -141,21 +145,14 @@ impl Snapshot {
         Some(group)
     }
 
-    #[cold]
-    fn preferred(&self, id: &EndpointId, context: &Context) -> Option<&Member> {
-        let member = self.find(id)?;
-        let inside = context.subset.as_ref().is_none_or(|subset| subset.contains(&member.endpoint));
-        let allowed = inside && member.sticky && !context.asked.exclude.contains(id);
-        allowed.then_some(member)
-    }
-
     /// An endpoint whose trial is to be made, if this request may make it; takes the slot, as
     /// others look for one at the same moment.
     #[cold]
     fn on_trial(&self, group: &Group, context: &Context) -> Option<&Member> {
         let members = group.trials.iter().map(|place| &self.members[*place as usize]);
-        let mut fitting =
-            members.filter(|member| !context.asked.exclude.contains(member.endpoint.id()));
+        let mut fitting = members.filter(|member| {
+            !context.asked.exclude.contains(member.endpoint.id()) && !member.is_full(1.0)
+        });
         fitting.find(|member| member.node.probation.take())
     }
 
@@ -180,55 +177,56 @@ impl Snapshot {
         moment: &'a Moment<'a>,
     ) -> Option<Picked<'a>> {
         let candidates = band.candidates(&self.members, context, moment);
-        if self.is_faulty() {
-            return Some(Ok(candidates.member(any_allowed(&candidates)?)));
+        if band.is_limited() {
+            return self.pick_limited(band, &candidates);
         }
-        if !band.heeds_share && candidates.is_ramping() {
-            return self.pick_ramping(band, &candidates);
-        }
-        match ask(band, &candidates) {
+        match self.choose(band, &candidates) {
             Ok(index) => Some(Ok(candidates.member(index?))),
             Err(fault) => self.make_do(&candidates, &fault),
         }
     }
 
-    /// Asks a picker that knows nothing of slow start, and turns away from endpoints that are in
-    /// it as often as their share says.
-    #[cold]
-    fn pick_ramping<'a>(
-        &'a self,
-        band: &'a Band,
-        candidates: &Candidates<'a>,
-    ) -> Option<Picked<'a>> {
-        let mut passed = [usize::MAX; AGAIN];
-        let mut last = None;
-        for round in 0..=AGAIN {
-            let rest = candidates.without(&passed[..round]);
-            let index = match ask(band, &rest) {
-                Ok(Some(index)) => index,
-                Ok(None) => break,
-                Err(fault) => return self.make_do(candidates, &fault),
-            };
-            last = Some(index);
-            if round == AGAIN || candidates.admits(index) {
-                break;
-            }
-            passed[round] = index;
+    /// The index of the endpoint for a request, `None` if there is none.
+    #[inline]
+    pub(super) fn choose(
+        &self,
+        band: &Band,
+        candidates: &Candidates<'_>,
+    ) -> Result<Option<usize>, Fault> {
+        if self.is_faulty() {
+            return Ok(any_allowed(candidates));
         }
-        last.map(|index| Ok(candidates.member(index)))
+        if !band.heeds_share && candidates.is_ramping() {
+            return choose_ramping(band, candidates);
+        }
+        ask(band, candidates)
     }
 
     /// Serves although the policy is at fault, which is told the first time.
     #[cold]
     fn make_do<'a>(&self, candidates: &Candidates<'a>, fault: &Fault) -> Option<Picked<'a>> {
         let member = candidates.member(any_allowed(candidates)?);
+        let told = self.take_note(fault);
+        Some(told.map_or(Ok(member), |fault| Err(Miss::Fault(member, fault))))
+    }
+
+    /// From now on the policy is not asked any more; what it did wrong, if that is to be told.
+    pub(super) fn take_note(&self, fault: &Fault) -> Option<String> {
         self.faulty.store(true, Ordering::Relaxed);
         let told = self.told.swap(true, Ordering::Relaxed);
-        Some(if told { Ok(member) } else { Err(Miss::Fault(member, fault.to_string())) })
+        (!told).then(|| fault.to_string())
     }
 
     #[cold]
-    fn no_endpoint<'a>(&self, group: &Group, context: &Context) -> Miss<'a> {
+    fn no_endpoint<'a>(
+        &'a self,
+        group: &'a Group,
+        context: &'a Context,
+        moment: &'a Moment<'a>,
+    ) -> Miss<'a> {
+        if let Some(full) = self.all_full(group, context, moment) {
+            return Miss::NoEndpoint(full);
+        }
         let excludes =
             |place: &usize| context.asked.exclude.contains(self.members[*place].endpoint.id());
         let bands = group.bands.iter();
@@ -263,7 +261,7 @@ impl Group {
 }
 
 /// What a policy's picker did wrong.
-enum Fault {
+pub(super) enum Fault {
     Nothing,
     Index(usize),
     Panic(Box<dyn std::any::Any + Send>),
@@ -283,12 +281,37 @@ impl fmt::Display for Fault {
 #[inline]
 fn ask(band: &Band, candidates: &Candidates<'_>) -> Result<Option<usize>, Fault> {
     match catch_unwind(AssertUnwindSafe(|| band.picker.pick(candidates))) {
-        Ok(Some(index)) if index < candidates.len() && candidates.allows(index) => Ok(Some(index)),
-        Ok(None) if !(0..candidates.len()).any(|index| candidates.allows(index)) => Ok(None),
+        // Whether it is full by now, its claim will tell.
+        Ok(Some(index)) if index < candidates.len() && candidates.permits(index) => Ok(Some(index)),
+        Ok(None)
+            if candidates.is_limited()
+                || !(0..candidates.len()).any(|index| candidates.allows(index)) =>
+        {
+            Ok(None)
+        }
         Ok(None) => Err(Fault::Nothing),
         Ok(Some(index)) => Err(Fault::Index(index)),
         Err(panic) => Err(Fault::Panic(panic)),
     }
+}
+
+/// Asks a picker that knows nothing of slow start, and turns away from endpoints that are in it as
+/// often as their share says.
+#[cold]
+fn choose_ramping(band: &Band, candidates: &Candidates<'_>) -> Result<Option<usize>, Fault> {
+    let mut passed = [usize::MAX; AGAIN];
+    let mut last = None;
+    for round in 0..=AGAIN {
+        let Some(index) = ask(band, &candidates.without(&passed[..round]))? else {
+            break;
+        };
+        last = Some(index);
+        if round == AGAIN || candidates.admits(index) {
+            break;
+        }
+        passed[round] = index;
+    }
+    Ok(last)
 }
 
 /// What serves while the policy is at fault: any allowed endpoint, in proportion to its weight.
