@@ -14,6 +14,7 @@
 //! | dead endpoints found before a request is lost on them | the module [`probe`] |
 //! | endpoints from a file, a registry, a stream | the module [`discover`] |
 //! | dead endpoints out, and back | the modules [`probe`] and [`health::outlier`] |
+//! | to bear more load than there is room for | the module [`limit`] |
 //! | to see what happens | [`Cluster::status`] and [`Cluster::subscribe`] |
 //!
 //! ```
@@ -60,6 +61,7 @@ mod error;
 pub mod event;
 pub mod health;
 mod id;
+pub mod limit;
 pub mod load;
 pub mod policy;
 pub mod probe;

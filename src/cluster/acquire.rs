@@ -103,7 +103,7 @@ impl Shared {
     ) -> Result<Grant, Waiting> {
         let divert_at = context.diverted_at(now);
         let if_full = if divert_at.is_some() { IfFull::Wait } else { IfFull::Divert };
-        if !(self.published.load().limited && self.line.is_occupied()) {
+        if !self.line.is_occupied() {
             match self.pick_at_once(context, Some(now), if_full) {
                 Err(error) if error.is_overloaded() => {}
                 grant => return Ok(grant),

@@ -51,7 +51,6 @@ impl Control {
             timed: measure.is_timed()
                 || everyone.is_ramping()
                 || subsets.values().any(|group| group.is_ramping()),
-            limited: members.iter().any(Member::is_limited),
             members,
             everyone: Arc::new(everyone),
             subsets,
@@ -96,7 +95,6 @@ impl Control {
             version,
             measure: previous.measure,
             timed,
-            limited: previous.limited,
             faulty: AtomicBool::new(previous.is_faulty()),
             told: AtomicBool::new(told),
         }

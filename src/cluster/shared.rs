@@ -127,7 +127,7 @@ impl Shared {
         context: &Context,
         now: Option<Instant>,
     ) -> Result<LeaseGuard, Error> {
-        if self.published.load().limited && self.line.is_occupied() {
+        if self.line.is_occupied() {
             return self.pick_behind(context, now);
         }
         self.pick_at_once(context, now, IfFull::Divert)

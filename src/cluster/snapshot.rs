@@ -27,8 +27,6 @@ pub(crate) struct Snapshot {
     pub(super) measure: Measure,
     /// Whether a pick has to know the time.
     pub(super) timed: bool,
-    /// Whether any endpoint has a limit.
-    pub(super) limited: bool,
     /// Whether a picker has done wrong.
     pub(super) faulty: AtomicBool,
     /// Whether a fault of the policy has been told already.
