@@ -57,7 +57,7 @@ impl Admin {
             policy: &status.policy,
             panic: status.panic,
             endpoints: status.endpoints.iter().map(Row::from).collect(),
-            totals: TotalsRow::from(&self.proxy.totals),
+            totals: TotalsRow::new(&self.proxy.totals, status.queue.queued),
         };
         match serde_json::to_string(&stats) {
             Ok(json) => respond(StatusCode::OK, "application/json", json),
@@ -134,15 +134,15 @@ struct TotalsRow {
     queued: u64,
 }
 
-impl From<&Totals> for TotalsRow {
-    fn from(totals: &Totals) -> Self {
+impl TotalsRow {
+    fn new(totals: &Totals, queued: u64) -> Self {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Self {
             requests: read(&totals.requests),
             failures: read(&totals.failures),
             retries: 0,
             rejected: read(&totals.rejected),
-            queued: 0,
+            queued,
         }
     }
 }

@@ -12,7 +12,7 @@ use hyper::http::uri::Scheme;
 use serde::Deserialize;
 use whippletree::Endpoint;
 use whippletree::balance;
-use whippletree::config::ClusterConfig;
+use whippletree::config::{ClusterConfig, QueueConfig};
 
 use super::cli::Cli;
 
@@ -41,6 +41,10 @@ const MOST_THREADS: usize = 1024;
 ///
 /// [cluster.outlier]                # absent: on, with the defaults
 /// consecutive_failures = 5
+///
+/// [queue]                          # absent: none; for endpoints with `max_in_flight`
+/// size = 1000
+/// timeout = "5s"
 /// ```
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -55,6 +59,7 @@ pub(crate) struct Config {
     #[serde(with = "humantime_serde")]
     pub(crate) shutdown_timeout: Duration,
     cluster: ClusterConfig,
+    queue: Option<QueueConfig>,
     /// Where the values came from, for error messages.
     #[serde(skip)]
     origin: String,
@@ -70,6 +75,7 @@ impl Default for Config {
             release_delay: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(30),
             cluster: ClusterConfig::default(),
+            queue: None,
             origin: "flags".to_owned(),
         }
     }
@@ -99,6 +105,7 @@ impl Config {
     /// The balancer that file and flags describe; the caller adds the client.
     pub(crate) fn balance(&self, cli: &Cli) -> Result<balance::Builder, String> {
         let mut builder = self.cluster.balance().map_err(|error| self.blame(&error))?;
+        builder = builder.queue(self.queue.as_ref().map(QueueConfig::queue));
         if let Some(policy) = &cli.policy {
             builder = builder.policy(policy.clone());
         }
@@ -179,7 +186,9 @@ mod tests {
             ("expose_endpoint = 1", "gw.toml:1: `expose_endpoint = 1`: "),
             ("shutdwn_timeout = \"1s\"", "gw.toml:1: `shutdwn_timeout = \"1s\"`: unknown field"),
             ("[cluster]\npolice = \"p2c\"", "gw.toml:2: `police = \"p2c\"`: unknown field"),
-            ("[queue]\nsize = 1", "gw.toml:1: `[queue]`: unknown field"),
+            ("[queue]\nlength = 1", "gw.toml:2: `length = 1`: unknown field"),
+            ("[queue]\ntimeout = 5", "gw.toml:2: `timeout = 5`: "),
+            ("[cache]\nsize = 1", "gw.toml:1: `[cache]`: unknown field"),
             ("listen = ", "gw.toml:1: `listen =`: "),
         ] {
             let line = refused(text);

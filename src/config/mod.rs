@@ -30,6 +30,7 @@
 
 mod outlier;
 mod probe;
+mod queue;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,6 +47,7 @@ use crate::policy;
 
 pub use self::outlier::OutlierConfig;
 pub use self::probe::ProbeConfig;
+pub use self::queue::QueueConfig;
 
 /// A cluster's parameters and its list of endpoints.
 ///
@@ -108,6 +110,9 @@ pub struct EndpointConfig {
     pub priority: u32,
     /// 1 to 254, the highest first; 100 by default. Only the policy `ranked` asks for it.
     pub rank: Option<u32>,
+    /// How many requests may be in flight on it at once; 0, the default, is no limit.
+    #[serde(default)]
+    pub max_in_flight: u32,
     /// Names and values.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -257,7 +262,9 @@ impl LocalityConfig {
 
 impl EndpointConfig {
     fn endpoint(&self) -> Result<Endpoint, Error> {
-        let mut endpoint = Endpoint::new(&self.address)?.with_priority(self.priority);
+        let mut endpoint = Endpoint::new(&self.address)?
+            .with_priority(self.priority)
+            .with_max_in_flight(self.max_in_flight);
         if let Some(id) = &self.id {
             endpoint = endpoint.with_id(id)?;
         }
