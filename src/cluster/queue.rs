@@ -20,6 +20,9 @@ use std::time::Duration;
 /// [deadline](crate::Context::with_deadline), with an [overload](crate::Error::is_overloaded); or at
 /// once with [no endpoint](crate::Error::is_no_endpoint), should the last of them go.
 ///
+/// A limit that grows by a [slow start](crate::health::SlowStart) frees no slot by itself: the line
+/// looks for its growth whenever a request ends.
+///
 /// A queue evens out bursts of the length of its timeout. Under a lasting overload it only adds
 /// that time to every request, so keep it below what callers would wait, and put a
 /// [throttle](crate::limit::ThrottleLayer) on the side of the callers.

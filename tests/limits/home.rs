@@ -66,7 +66,7 @@ async fn diverted_it_has_the_place_in_line_that_it_had() {
     let mut second = cluster.acquire(&Context::new());
     tokio::time::sleep(Duration::from_millis(150)).await;
     assert!(peek(&mut first).is_none() && peek(&mut second).is_none());
-    leases.remove(1);
+    drop(leases.remove(1));
     let lease = peek(&mut first).expect("it came first").unwrap();
     assert_eq!(index(lease.id()), 1);
     assert!(peek(&mut second).is_none());
@@ -78,7 +78,7 @@ async fn slot_of_the_home_is_first_come_first_served_too() {
     let mut leases = fill(&cluster);
     let mut plain = cluster.acquire(&Context::new());
     let mut sticky = cluster.acquire(&sticky(0, 500));
-    leases.remove(0);
+    drop(leases.remove(0));
     let lease = peek(&mut plain).expect("it came first").unwrap();
     assert!(peek(&mut sticky).is_none());
     drop(lease);

@@ -32,7 +32,7 @@ async fn slots_go_to_those_who_came_first() {
     let mut line: Vec<_> = (0..5).map(|_| acquire(&cluster)).collect();
     for served in 0..5 {
         assert_eq!(waiting(&cluster), 5 - served);
-        leases.remove(0);
+        drop(leases.remove(0));
         // Only the first has anything; nobody who comes now overtakes.
         assert!(cluster.pick(&Context::new()).unwrap_err().is_overloaded());
         let ready: Vec<_> = line.iter_mut().map(peek).collect();
@@ -138,11 +138,11 @@ async fn who_cannot_use_a_slot_holds_nobody_up_and_keeps_its_place() {
     let mut not_blue = cluster.acquire(&excluding([1]));
     let mut any = acquire(&cluster);
     // The first endpoint is free: those before cannot use it.
-    leases.remove(0);
+    drop(leases.remove(0));
     let first = peek(&mut not_blue).expect("served").unwrap();
     assert!([&mut blue_1, &mut blue_2, &mut any].into_iter().all(|other| peek(other).is_none()));
     // The second is: in their order.
-    leases.remove(0);
+    drop(leases.remove(0));
     let second = peek(&mut blue_1).expect("served").unwrap();
     assert!(peek(&mut any).is_none());
     drop(first);
@@ -166,6 +166,25 @@ async fn newcomer_gets_what_nobody_in_line_can_use() {
     // Also one for which there is no place in line.
     assert_eq!(index(acquire(&cluster).await.unwrap().id()), 1);
     assert_eq!(waiting(&cluster), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn subset_that_is_named_first_while_others_wait_is_served() {
+    let cluster = queued(&[1], 10);
+    let blue = endpoint(1).with_label("colour", "blue").with_max_in_flight(1);
+    let lease = cluster.pick(&Context::new()).unwrap();
+    let mut waits = acquire(&cluster);
+    cluster.insert(blue).unwrap();
+    let granted = peek(&mut waits).expect("the new endpoint serves").unwrap();
+    let mut waits = acquire(&cluster);
+    let context = Context::new().with_subset(Subset::new([("colour", "blue")]));
+    let mut blue = cluster.acquire(&context);
+    assert!(peek(&mut blue).is_none());
+    drop(lease);
+    let first = peek(&mut waits).expect("it came first").unwrap();
+    drop(granted);
+    assert_eq!(index(peek(&mut blue).expect("served").unwrap().id()), 1);
+    drop(first);
 }
 
 #[tokio::test(start_paused = true)]
