@@ -1,17 +1,14 @@
-//! Limits of endpoints, the queue before them, and what a client sees of an overload.
+//! Limits of endpoints, and the queue before them.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 #[path = "../strict/mod.rs"]
 mod strict;
-#[path = "../support/mod.rs"]
-mod support;
 
 mod cancel;
 mod connect;
 mod exact;
 mod home;
 mod model;
-mod overload;
 mod queue;
 mod threads;
 

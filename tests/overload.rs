@@ -2,6 +2,9 @@
 //!
 //! Three servers work on 8 requests at once each, 50 ms each: 480 requests a second. The burst lasts
 //! 6 s here; `WHIPPLETREE_BURST_SECONDS` sets another length, 30 for the full one.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -15,10 +18,8 @@ use tower::ServiceExt;
 use whippletree::Balance;
 use whippletree::limit::{Queue, too_busy};
 
-use crate::strict::in_flight;
-use crate::support::server::{Server, full};
-use crate::support::{HttpBalance, client};
-use crate::waiting;
+use self::support::server::{Server, full};
+use self::support::{HttpBalance, client};
 
 const WORK: Duration = Duration::from_millis(50);
 const LIMIT: u32 = 8;
@@ -140,5 +141,7 @@ async fn eight_times_the_load_costs_no_goodput_and_is_over_when_it_is_over() {
     assert!(refusal <= QUEUE_TIMEOUT + Duration::from_millis(100), "{refusal:?}");
     assert!(late.clone().all(|told| told.status.is_success()));
     assert!(recovered <= normal * 2, "{recovered:?}, was {normal:?}");
-    assert_eq!((in_flight(balance.cluster()), waiting(balance.cluster())), (0, 0));
+    let status = balance.cluster().status();
+    assert_eq!(status.queue.waiting, 0);
+    assert!(status.endpoints.iter().all(|endpoint| endpoint.in_flight == 0), "{status:?}");
 }
