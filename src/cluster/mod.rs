@@ -63,6 +63,7 @@ mod limited;
 mod line;
 mod membership;
 mod operate;
+mod pick;
 mod probing;
 mod queue;
 mod record;
@@ -90,7 +91,7 @@ use crate::event::Events;
 use self::shared::Shared;
 
 pub(crate) use self::clock::now;
-pub(crate) use self::control::check;
+pub(crate) use self::membership::check;
 pub(crate) use self::probing::{Listed, Probed, WeakProbed};
 pub(crate) use self::verdicts::{Effect, Finding, ProbeId, ProbePace, ProbeRule};
 

@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::builder::{Builder, Connect};
-use super::context::{Context, IfFull};
-use super::control::{Applied, Control, Offer, Services, SourceId, check};
+use super::control::{Applied, Control, Offer, Services, SourceId};
 use super::driver::Driver;
-use super::lease::LeaseGuard;
 use super::line::{Line, Usherette};
+use super::membership::check;
 use super::registry::Registry;
 use super::retired::Retired;
-use super::snapshot::{Miss, Snapshot};
+use super::snapshot::Snapshot;
 use super::witness::Reporter;
 use super::{assemble, clock};
 use crate::discover::Change;
@@ -24,7 +23,6 @@ use crate::endpoint::{Endpoint, EndpointId, Evidence, Node, Subset, since};
 use crate::error::Error;
 use crate::event::{Bus, Event};
 use crate::load::Nanos;
-use crate::policy::Moment;
 use crate::random::Source as Random;
 use crate::sync::{Mutex, MutexGuard, Published};
 
@@ -121,53 +119,6 @@ impl Shared {
         self.work(now)
     }
 
-    /// Picks an endpoint and counts the request in, after those who wait for one.
-    pub(super) fn pick(
-        self: &Arc<Self>,
-        context: &Context,
-        now: Option<Instant>,
-    ) -> Result<LeaseGuard, Error> {
-        if self.line.is_occupied() {
-            return self.pick_behind(context, now);
-        }
-        self.pick_at_once(context, now, IfFull::Divert)
-    }
-
-    /// Picks an endpoint and counts the request in.
-    pub(super) fn pick_at_once(
-        self: &Arc<Self>,
-        context: &Context,
-        now: Option<Instant>,
-        if_full: IfFull,
-    ) -> Result<LeaseGuard, Error> {
-        loop {
-            let snapshot = self.published.load();
-            let now = now.or_else(|| snapshot.timed.then(clock::now));
-            let now = now.map(|now| self.nanos(now));
-            let (measure, random) = (snapshot.measure, &self.random);
-            let waits = if_full == IfFull::Wait;
-            let moment = Moment { measure, now: now.unwrap_or(0), begun: now, waits, random };
-            match snapshot.pick(context, &moment) {
-                Ok(member) => return LeaseGuard::begin(member, now),
-                Err(Miss::Counted(member, fault)) => {
-                    fault.into_iter().for_each(|fault| self.tell_fault(fault));
-                    return Ok(LeaseGuard::counted(member, now));
-                }
-                Err(Miss::Fault(member, reason)) => {
-                    self.tell_fault(reason);
-                    return LeaseGuard::begin(member, now);
-                }
-                Err(Miss::Trial(member)) => match LeaseGuard::begin_trial(member, now) {
-                    // Somebody else has taken the last slot: it is no candidate for this one.
-                    Err(_) if member.is_limited() => {}
-                    begun => return begun,
-                },
-                Err(Miss::NoEndpoint(error)) => return Err(error),
-                Err(Miss::Unprepared(subset)) => self.prepare(subset),
-            }
-        }
-    }
-
     /// Puts an endpoint in that comes with its payload.
     pub(super) fn bring(self: &Arc<Self>, source: SourceId, endpoint: Endpoint, offer: Offer) {
         let mut services = Services::new();
@@ -235,7 +186,7 @@ impl Shared {
 
     /// Prepares a subset that a request has named.
     #[cold]
-    fn prepare(self: &Arc<Self>, subset: &Subset) {
+    pub(super) fn prepare(self: &Arc<Self>, subset: &Subset) {
         let now = self.now();
         let mut applied = Applied::default();
         let mut control = self.control();
@@ -387,12 +338,6 @@ impl Shared {
                 events.push(Event::TierSwitched { from, to });
             }
         }
-    }
-
-    #[cold]
-    fn tell_fault(&self, reason: String) {
-        let policy = Arc::clone(&self.policy);
-        self.bus.send(Event::PolicyFailed { policy, reason: reason.into() });
     }
 }
 
