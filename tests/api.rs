@@ -6,11 +6,15 @@ use std::future::Ready;
 use http::{Request, Response};
 use http_body_util::Full;
 use whippletree::balance::{self, Addressed, Http, Plain, ResponseFuture, ServedBy};
+use whippletree::cluster::Acquire;
 use whippletree::cluster::{self, ClusterStatus, EndpointStatus, LeaseGuard, Source, SourceStatus};
 use whippletree::discover::{self, Change, Update};
 use whippletree::endpoint::{Address, Labels, Locality, Subset};
 use whippletree::event::{Event, Events};
 use whippletree::health::{Classify, GrpcOutcomes, HttpOutcomes};
+use whippletree::limit::{
+    Attempt, Queue, QueueStatus, Throttle, ThrottleFuture, ThrottleLayer, Throttled,
+};
 use whippletree::load::{Completion, Cost, PeakEwma};
 use whippletree::policy::{
     self, Build, Candidates, LeastRequest, Maglev, P2c, Pick, Policy, Random, Ranked, Rendezvous,
@@ -89,6 +93,14 @@ fn public_types_are_send_sync_and_unpin() {
     everything::<Maglev>();
     everything::<Rendezvous>();
     everything::<Update>();
+    everything::<Acquire<Client>>();
+    everything::<Queue>();
+    everything::<QueueStatus>();
+    everything::<Throttle>();
+    everything::<Attempt>();
+    everything::<ThrottleLayer>();
+    everything::<Throttled<Client>>();
+    everything::<ThrottleFuture<std::future::Ready<()>>>();
     everything::<HttpOutcomes>();
     everything::<GrpcOutcomes>();
     everything::<discover::Options>();
