@@ -68,6 +68,8 @@ fn whippletree(group: &mut Group<'_>, threads: usize, size: usize) {
     for (name, cluster) in &policies {
         shared(group, (threads, size), name, || || pick(cluster));
     }
+    let limited = fixtures::limited(Cluster::builder().policy(P2c::new()), size);
+    shared(group, (threads, size), names::P2C_LIMITED, || || pick(&limited));
     let ewma = of(Cluster::builder().cost(Cost::PeakEwma(PeakEwma::default())));
     shared(group, (threads, size), names::P2C_EWMA, || || pick_and_report(&ewma));
 }

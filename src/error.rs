@@ -39,6 +39,8 @@ enum Kind {
     NoEndpoint(Census),
     #[error("endpoint {endpoint} has {in_flight} requests in flight, as many as it can count")]
     Overloaded { endpoint: EndpointId, in_flight: u32 },
+    #[error("overloaded: {0}")]
+    Crowded(Crowd),
     #[error("{field}: {value:?} {reason}")]
     Config { field: String, value: String, reason: String },
     #[error("endpoint {endpoint} failed")]
@@ -91,7 +93,54 @@ impl fmt::Display for Census {
     }
 }
 
+/// Why there is no room for a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Crowd {
+    /// So many endpoints would have been possible, and are full.
+    Full(usize),
+    /// And so many requests wait for them already.
+    QueueFull { endpoints: usize, waiting: usize },
+    /// And none had room for it in this time.
+    TooLong { endpoints: usize, waited: Duration },
+    /// A throttle lets only a part through.
+    Throttled { requests: u64, accepted: u64 },
+}
+
+impl fmt::Display for Crowd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Full(1) => f.write_str("1 endpoint, at its limit"),
+            Self::Full(endpoints) => write!(f, "{endpoints} endpoints, all at their limit"),
+            Self::QueueFull { endpoints, waiting } => {
+                write!(f, "{}, and {waiting} requests wait already", Self::Full(endpoints))
+            }
+            Self::TooLong { endpoints, waited } => {
+                write!(f, "{}, for {waited:?} that the request waited", Self::Full(endpoints))
+            }
+            Self::Throttled { requests, accepted } => {
+                write!(f, "of the last {requests} requests only {accepted} were accepted")
+            }
+        }
+    }
+}
+
 impl Error {
+    pub(crate) fn crowded(crowd: Crowd) -> Self {
+        Kind::Crowded(crowd).into()
+    }
+
+    /// How many endpoints were at their limit, if that is the reason.
+    pub(crate) fn full_endpoints(&self) -> Option<usize> {
+        match *self.0 {
+            Kind::Crowded(
+                Crowd::Full(endpoints)
+                | Crowd::QueueFull { endpoints, .. }
+                | Crowd::TooLong { endpoints, .. },
+            ) => Some(endpoints),
+            _ => None,
+        }
+    }
+
     pub(crate) fn no_endpoint(census: Census) -> Self {
         Kind::NoEndpoint(census).into()
     }
@@ -148,10 +197,12 @@ impl Error {
         matches!(*self.0, Kind::NoEndpoint(_))
     }
 
-    /// The request was turned away because of load.
+    /// The request was turned away because of load: all endpoints that it could have gone to were at
+    /// their [limit](crate::Endpoint::with_max_in_flight), or a throttle refused it. It was not sent
+    /// to anybody.
     #[must_use]
     pub fn is_overloaded(&self) -> bool {
-        matches!(*self.0, Kind::Overloaded { .. })
+        matches!(*self.0, Kind::Overloaded { .. } | Kind::Crowded(_))
     }
 
     /// A value was refused: the message names the field and the value. The cluster is as it was.

@@ -16,6 +16,7 @@
 //! | endpoints from a file, a registry, a stream | the module [`discover`] |
 //! | a failed request sent to another endpoint | the module [`failover`] |
 //! | dead endpoints out, and back | the modules [`probe`] and [`health::outlier`] |
+//! | to bear more load than there is room for | the module [`limit`] |
 //! | to see what happens | [`Cluster::status`] and [`Cluster::subscribe`] |
 //!
 //! ```
@@ -65,6 +66,7 @@ pub mod event;
 pub mod failover;
 pub mod health;
 mod id;
+pub mod limit;
 pub mod load;
 pub mod policy;
 pub mod probe;

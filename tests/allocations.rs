@@ -18,6 +18,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use tower::Service;
 use whippletree::affinity::{ClientAddress, Key, KeyHash, Peer};
+use whippletree::cluster::Queue;
 use whippletree::health::HttpOutcomes;
 use whippletree::load::{Cost, PeakEwma};
 use whippletree::policy::{self, Maglev, P2c, Policy, Rendezvous, RingHash};
@@ -65,6 +66,19 @@ fn endpoints(count: u16, weight: impl Fn(u16) -> u16) -> impl Iterator<Item = En
 #[test]
 fn the_allocator_counts() {
     assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))), 1000);
+}
+
+#[test]
+fn limits_and_an_idle_queue_allocate_nothing() {
+    for name in ["p2c", "least_request", "round_robin", "random", "ranked", "maglev"] {
+        let policy = policy::by_name(name).unwrap();
+        let cluster = Cluster::builder().policy(policy).queue(Queue::new()).connect(|_| ());
+        cluster.replace(endpoints(10, |_| 1).map(|one| one.with_max_in_flight(1))).unwrap();
+        let held = cluster.pick(&Context::new()).unwrap();
+        let others = Context::new().with_exclude(held.id().clone()).with_hash(1);
+        let counted = allocations(|| drop(cluster.pick(&others).unwrap()));
+        assert_eq!(counted, 0, "{name}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::future::Ready;
 use http::{Request, Response};
 use http_body_util::Full;
 use whippletree::balance::{self, Addressed, Http, Plain, ResponseFuture, ServedBy};
+use whippletree::cluster::Acquire;
 use whippletree::cluster::{self, ClusterStatus, EndpointStatus, LeaseGuard, Source, SourceStatus};
 use whippletree::discover::{self, Change, Update};
 use whippletree::endpoint::{Address, Labels, Locality, Subset};
@@ -15,6 +16,9 @@ use whippletree::failover::{
     HedgeService, Pause, Replay, TryFuture, TryTimeout,
 };
 use whippletree::health::{Classify, GrpcOutcomes, HttpOutcomes};
+use whippletree::limit::{
+    Attempt, Queue, QueueStatus, Throttle, ThrottleFuture, ThrottleLayer, Throttled,
+};
 use whippletree::load::{Completion, Cost, PeakEwma};
 use whippletree::policy::{
     self, Build, Candidates, LeastRequest, Maglev, P2c, Pick, Policy, Random, Ranked, Rendezvous,
@@ -106,6 +110,14 @@ fn public_types_are_send_sync_and_unpin() {
     send_sync::<Pause>();
     send_sync::<HedgeFuture<Balance<Client>, Request<()>>>();
     send_sync::<TryFuture<ResponseFuture<Client, Http, Request<()>>>>();
+    everything::<Acquire<Client>>();
+    everything::<Queue>();
+    everything::<QueueStatus>();
+    everything::<Throttle>();
+    everything::<Attempt>();
+    everything::<ThrottleLayer>();
+    everything::<Throttled<Client>>();
+    everything::<ThrottleFuture<std::future::Ready<()>>>();
     everything::<HttpOutcomes>();
     everything::<GrpcOutcomes>();
     everything::<discover::Options>();

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules by rank: each may use those of a lower rank only; those of rank 0 one another.
-const RANKS: [(&str, u8); 18] = [
+const RANKS: [(&str, u8); 19] = [
     ("error", 0),
     ("id", 0),
     ("random", 0),
@@ -24,6 +24,7 @@ const RANKS: [(&str, u8); 18] = [
     ("config", 8),
     ("sticky", 7),
     ("failover", 7),
+    ("limit", 7),
     ("admin", 8),
 ];
 

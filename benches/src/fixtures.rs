@@ -37,3 +37,16 @@ pub fn cluster(builder: Builder, count: usize) -> Cluster<Unit> {
     cluster.replace(endpoints(count)).expect("no two fixtures have the same id");
     cluster
 }
+
+/// As [`cluster`], where every endpoint has a limit that nobody reaches.
+///
+/// # Panics
+///
+/// If the cluster refuses the fixtures.
+#[must_use]
+pub fn limited(builder: Builder, count: usize) -> Cluster<Unit> {
+    let cluster = builder.connect(|_| Unit);
+    let limited = endpoints(count).map(|endpoint| endpoint.with_max_in_flight(1000));
+    cluster.replace(limited).expect("no two fixtures have the same id");
+    cluster
+}

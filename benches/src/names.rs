@@ -33,6 +33,8 @@ pub const REQUEST_SIZES: [usize; 2] = [10, 1_000];
 
 /// `whippletree::policy::P2c` over requests in flight.
 pub const P2C: &str = "whippletree P2c, in flight";
+/// The same, where every endpoint has a limit that nobody reaches.
+pub const P2C_LIMITED: &str = "whippletree P2c, in flight, with limits";
 /// `whippletree::policy::P2c` over peak EWMA, each lease reported as a success.
 pub const P2C_EWMA: &str = "whippletree P2c, peak EWMA";
 /// `whippletree::policy::Random`.

@@ -59,7 +59,7 @@ impl Admin {
             endpoints: status.endpoints.iter().map(Row::from).collect(),
             totals: TotalsRow {
                 retries: self.proxy.retries(),
-                ..TotalsRow::from(&self.proxy.totals)
+                ..TotalsRow::new(&self.proxy.totals, status.queue.queued)
             },
         };
         match serde_json::to_string(&stats) {
@@ -137,15 +137,15 @@ struct TotalsRow {
     queued: u64,
 }
 
-impl From<&Totals> for TotalsRow {
-    fn from(totals: &Totals) -> Self {
+impl TotalsRow {
+    fn new(totals: &Totals, queued: u64) -> Self {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Self {
             requests: read(&totals.requests),
             failures: read(&totals.failures),
             retries: 0,
             rejected: read(&totals.rejected),
-            queued: 0,
+            queued,
         }
     }
 }

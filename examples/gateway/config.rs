@@ -13,7 +13,7 @@ use serde::Deserialize;
 use whippletree::Endpoint;
 use whippletree::affinity::AffinityLayer;
 use whippletree::balance;
-use whippletree::config::{ClusterConfig, FailoverConfig};
+use whippletree::config::{ClusterConfig, FailoverConfig, QueueConfig};
 
 use super::cli::Cli;
 
@@ -48,6 +48,10 @@ const MOST_THREADS: usize = 1024;
 /// [failover]                       # absent: on, with the defaults; attempts = 1 turns it off
 /// attempts = 3
 /// per_try_timeout = "2s"
+///
+/// [queue]                          # absent: none; for endpoints with `max_in_flight`
+/// size = 1000
+/// timeout = "5s"
 /// ```
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -63,6 +67,7 @@ pub(crate) struct Config {
     pub(crate) shutdown_timeout: Duration,
     cluster: ClusterConfig,
     pub(crate) failover: FailoverConfig,
+    queue: Option<QueueConfig>,
     /// Where the values came from, for error messages.
     #[serde(skip)]
     origin: String,
@@ -79,6 +84,7 @@ impl Default for Config {
             shutdown_timeout: Duration::from_secs(30),
             cluster: ClusterConfig::default(),
             failover: FailoverConfig::default(),
+            queue: None,
             origin: "flags".to_owned(),
         }
     }
@@ -112,6 +118,7 @@ impl Config {
     pub(crate) fn balance(&self, cli: &Cli) -> Result<balance::Builder, String> {
         let mut builder = self.cluster.balance().map_err(|error| self.blame(&error))?;
         self.failover.layer().map_err(|error| format!("{}: failover: {error}", self.origin))?;
+        builder = builder.queue(self.queue.as_ref().map(QueueConfig::queue));
         for endpoint in &cli.endpoints {
             builder = builder.endpoint(endpoint.clone());
         }
@@ -194,7 +201,9 @@ mod tests {
             ("expose_endpoint = 1", "gw.toml:1: `expose_endpoint = 1`: "),
             ("shutdwn_timeout = \"1s\"", "gw.toml:1: `shutdwn_timeout = \"1s\"`: unknown field"),
             ("[cluster]\npolice = \"p2c\"", "gw.toml:2: `police = \"p2c\"`: unknown field"),
-            ("[queue]\nsize = 1", "gw.toml:1: `[queue]`: unknown field"),
+            ("[queue]\nlength = 1", "gw.toml:2: `length = 1`: unknown field"),
+            ("[queue]\ntimeout = 5", "gw.toml:2: `timeout = 5`: "),
+            ("[cache]\nsize = 1", "gw.toml:1: `[cache]`: unknown field"),
             ("listen = ", "gw.toml:1: `listen =`: "),
         ] {
             let line = refused(text);

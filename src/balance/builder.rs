@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_core::Stream;
 
 use super::{Addressed, Balance, FAIL_FAST, Http};
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, Queue};
 use crate::discover::{Options, Update};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -154,6 +154,14 @@ impl Builder {
     #[must_use]
     pub fn fail_fast(mut self, time: Duration) -> Self {
         self.fail_fast = time;
+        self
+    }
+
+    /// Lets requests wait while all endpoints are at their
+    /// [limits](Endpoint::with_max_in_flight). Default: none waits.
+    #[must_use]
+    pub fn queue(mut self, queue: impl Into<Option<Queue>>) -> Self {
+        self.cluster = self.cluster.queue(queue);
         self
     }
 

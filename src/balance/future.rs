@@ -7,7 +7,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::Edge;
-use crate::cluster::{Attempt, Lease, LeaseGuard, Verdict};
+use crate::cluster::{Acquire, Attempt, Lease, LeaseGuard, Verdict};
 use crate::error::{BoxError, Error};
 use crate::health::{Failure, Outcome};
 
@@ -35,15 +35,20 @@ pin_project! {
                 StateProjection::Ready { flight, .. } | StateProjection::Called { flight, .. } => {
                     flight.iter_mut().for_each(Flight::give_up);
                 }
-                StateProjection::Failed { .. } => {}
+                StateProjection::Queued { .. } | StateProjection::Failed { .. } => {}
             }
         }
     }
 }
 
+/// A request that has no endpoint yet.
+pub(super) type Call<E, Request> = (E, Option<Attempt>, Request);
+
 pin_project! {
     #[project = StateProjection]
     enum State<S, E, Request, F> {
+        /// Awaits an endpoint, in the cluster's queue.
+        Queued { acquire: Acquire<S>, call: Option<Call<E, Request>> },
         /// Awaits the readiness of the endpoint's service.
         Ready { service: S, request: Option<Request>, flight: Option<Flight<E>> },
         /// Awaits its response.
@@ -61,13 +66,15 @@ struct Flight<E> {
 }
 
 impl<S: Service<Request>, E, Request> ResponseFuture<S, E, Request> {
-    pub(super) fn new(lease: Lease<S>, edge: E, attempt: Option<Attempt>, request: Request) -> Self
+    pub(super) fn new(lease: Lease<S>, call: Call<E, Request>) -> Self
     where
         S: Clone + Send + Sync + 'static,
     {
-        let service = lease.service().clone();
-        let flight = Some(Flight { edge, guard: lease.into_guard(), attempt });
-        Self { state: State::Ready { service, request: Some(request), flight } }
+        Self { state: State::begun(lease, call) }
+    }
+
+    pub(super) fn queued(acquire: Acquire<S>, call: Call<E, Request>) -> Self {
+        Self { state: State::Queued { acquire, call: Some(call) } }
     }
 
     pub(super) fn failed(error: Error) -> Self {
@@ -75,9 +82,21 @@ impl<S: Service<Request>, E, Request> ResponseFuture<S, E, Request> {
     }
 }
 
+impl<S: Clone + Send + Sync + 'static, E, Request, F> State<S, E, Request, F> {
+    #[inline]
+    fn begun(lease: Lease<S>, (edge, attempt, request): Call<E, Request>) -> Self {
+        if let Some(attempt) = &attempt {
+            attempt.pick(lease.id());
+        }
+        let service = lease.service().clone();
+        let flight = Some(Flight { edge, guard: lease.into_guard(), attempt });
+        Self::Ready { service, request: Some(request), flight }
+    }
+}
+
 impl<S, E, Request> Future for ResponseFuture<S, E, Request>
 where
-    S: Service<Request>,
+    S: Service<Request> + Clone + Send + Sync + 'static,
     S::Error: Into<BoxError>,
     E: Edge<Request, S::Response>,
 {
@@ -87,6 +106,14 @@ where
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
+                StateProjection::Queued { acquire, call } => {
+                    let lease = match ready!(Pin::new(acquire).poll(task)) {
+                        Ok(lease) => lease,
+                        Err(error) => return Poll::Ready(Err(error)),
+                    };
+                    let call = call.take().expect(POLLED);
+                    state.set(State::begun(lease, call));
+                }
                 StateProjection::Ready { service, request, flight } => {
                     let ready = ready!(service.poll_ready(task));
                     let mut flight = flight.take().expect(POLLED);
@@ -150,6 +177,7 @@ impl<E> Flight<E> {
 impl<S: Service<Request>, E, Request> fmt::Debug for ResponseFuture<S, E, Request> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
+            State::Queued { .. } => "awaits an endpoint with room",
             State::Ready { .. } => "awaits the endpoint's readiness",
             State::Called { .. } => "awaits the response",
             State::Failed { .. } => "failed",

@@ -57,6 +57,9 @@
 //! panic hook sees tokio's panic each time, for there is no other way to ask; with `panic = "abort"`
 //! the process ends there. None of this matters while an endpoint is available.
 //!
+//! Where endpoints have [limits](crate::Endpoint::with_max_in_flight) and the cluster has a
+//! [queue](Builder::queue), the future waits there first while all of them are full.
+//!
 //! # What it learns from a response
 //!
 //! Statuses count as [`Outcome`](crate::Outcome) says: 5xx and errors are failures, 4xx say
@@ -199,15 +202,16 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         const NOTHING: &Context = &Context::new();
         let context = self.edge.context(&request).unwrap_or(NOTHING);
-        match self.cluster.pick_now(context) {
-            Ok(lease) => {
-                let attempt = self.edge.attempt(&request).cloned();
-                if let Some(attempt) = &attempt {
-                    attempt.pick(&self.cluster, lease.id());
-                }
-                ResponseFuture::new(lease, self.edge.clone(), attempt, request)
-            }
-            Err(error) => ResponseFuture::failed(error),
+        let acquire = self.cluster.acquire(context);
+        let attempt = self.edge.attempt(&request).cloned();
+        if let Some(attempt) = &attempt {
+            attempt.enter(&self.cluster);
+        }
+        let call = (self.edge.clone(), attempt, request);
+        match acquire.now() {
+            Ok(Ok(lease)) => ResponseFuture::new(lease, call),
+            Ok(Err(error)) => ResponseFuture::failed(error),
+            Err(acquire) => ResponseFuture::queued(acquire, call),
         }
     }
 }

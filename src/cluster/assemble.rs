@@ -222,14 +222,18 @@ impl<'a> Plan<'a> {
             .then(|| places.iter().map(|place| !serves(place)).collect());
         // In a panic nobody starts slowly: those that do are the ones that have just come back.
         let ramp = if warm && !open { self.ramp(&places, serves) } else { None };
-        let restraint = (closed.is_some() || ramp.is_some()).then_some(Restraint { closed, ramp });
-        let Picker { picker, heeds_share, rebuild_at } = self.picker(key, &places, before);
+        let limited = places.iter().any(|place| self.endpoint(*place).is_limited());
+        let restrained = closed.is_some() || ramp.is_some() || limited;
+        let restraint = restrained.then_some(Restraint { closed, ramp, limited });
+        let picker = self.picker(key, &places, before);
+        let Picker { picker, heeds_share, waits_for_full, rebuild_at } = picker;
         self.again(rebuild_at);
         let places = (places.len() < candidates.len()).then(|| places.into_boxed_slice());
         Some(Band {
             key,
             picker,
             heeds_share,
+            waits_for_full,
             rebuild_at,
             places,
             restraint: restraint.map(Box::new),
@@ -242,8 +246,12 @@ impl<'a> Plan<'a> {
         if let (Some(old), Some(previous)) = (old, self.previous) {
             let due = old.rebuild_at.is_some_and(|at| at <= self.now);
             if !due && previous.may_reuse(old, places, self.candidates) {
-                let (picker, heeds_share) = (Arc::clone(&old.picker), old.heeds_share);
-                return Picker { picker, heeds_share, rebuild_at: old.rebuild_at };
+                return Picker {
+                    picker: Arc::clone(&old.picker),
+                    heeds_share: old.heeds_share,
+                    waits_for_full: old.waits_for_full,
+                    rebuild_at: old.rebuild_at,
+                };
             }
         }
         let phase = old.and_then(|old| self.contained(|| old.picker.phase()));
@@ -258,13 +266,14 @@ impl<'a> Plan<'a> {
         let built = self.contained(|| {
             let picker = policy.build(&build);
             let (heeds_share, again) = (picker.heeds_share(), picker.rebuild_at());
+            let waits_for_full = picker.waits_for_full();
             let rebuild_at = again.map(|at| at.max(now + SOONEST));
             let rebuild_at = rebuild_at.and_then(|at| self.epoch.checked_add(at));
-            Picker { picker: picker.into(), heeds_share, rebuild_at }
+            Picker { picker: picker.into(), heeds_share, waits_for_full, rebuild_at }
         });
         let picker = built.unwrap_or_else(|| {
             let picker = P2c::new().build(&build).into();
-            Picker { picker, heeds_share: true, rebuild_at: None }
+            Picker { picker, heeds_share: true, waits_for_full: false, rebuild_at: None }
         });
         // What the old picker remembered is the user's, and its drop with it.
         self.contained(move || drop(build));
@@ -289,6 +298,7 @@ struct TierState {
 struct Picker {
     picker: Arc<dyn Pick>,
     heeds_share: bool,
+    waits_for_full: bool,
     rebuild_at: Option<Instant>,
 }
 

@@ -94,12 +94,16 @@ impl Attempt {
         self.0.lock().verdict
     }
 
+    /// Takes note of the cluster that is to pick.
+    pub(crate) fn enter<S>(&self, cluster: &Cluster<S>) {
+        self.0.lock().cluster = Arc::downgrade(&cluster.shared);
+    }
+
     /// Takes note of a pick.
-    pub(crate) fn pick<S>(&self, cluster: &Cluster<S>, id: &EndpointId) {
+    pub(crate) fn pick(&self, id: &EndpointId) {
         let mut state = self.0.lock();
         state.picks.push(id.clone());
         state.verdict = None;
-        state.cluster = Arc::downgrade(&cluster.shared);
     }
 
     /// Takes note of the picks of another one, made for the same request.

@@ -18,6 +18,8 @@ pub(super) struct Band {
     pub(super) restraint: Option<Box<Restraint>>,
     /// Whether the picker takes care of slow start itself.
     pub(super) heeds_share: bool,
+    /// Whether the picker waits for an endpoint that is full.
+    pub(super) waits_for_full: bool,
     /// When the policy wants to build again, though nothing has changed.
     pub(super) rebuild_at: Option<Instant>,
 }
@@ -88,6 +90,20 @@ impl Band {
     /// Whether any of its endpoints is in slow start.
     pub(super) fn is_ramping(&self) -> bool {
         self.restraint.as_ref().is_some_and(|restraint| restraint.ramp.is_some())
+    }
+
+    /// Whether any of its endpoints has a limit.
+    #[inline]
+    pub(super) fn is_limited(&self) -> bool {
+        self.restraint.as_ref().is_some_and(|restraint| restraint.limited)
+    }
+
+    /// The picker's index of the member at this place, if it is one of its endpoints.
+    pub(super) fn index_of(&self, place: usize) -> Option<usize> {
+        match &self.places {
+            None => Some(place),
+            Some(places) => places.binary_search(&(place as u32)).ok(),
+        }
     }
 
     /// The places of its endpoints among so many members.

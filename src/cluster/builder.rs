@@ -2,6 +2,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::queue::Queue;
 use super::rules::Rules;
 use super::tiers::{Failback, Panic, Spill, TierRules};
 use super::{Cluster, Shared};
@@ -25,6 +26,7 @@ pub struct Builder {
     slow_start: Option<SlowStart>,
     tiers: TierRules,
     locality: Option<Locality>,
+    pub(super) queue: Option<Queue>,
 }
 
 /// Makes the payload of a new endpoint.
@@ -45,6 +47,7 @@ impl Builder {
             slow_start: None,
             tiers: TierRules::default(),
             locality: None,
+            queue: None,
         }
     }
 
@@ -158,6 +161,14 @@ impl Builder {
     #[must_use]
     pub fn locality(mut self, own: impl Into<Option<Locality>>) -> Self {
         self.locality = own.into();
+        self
+    }
+
+    /// Lets requests wait while all endpoints are at their
+    /// [limits](Endpoint::with_max_in_flight). Default: none waits.
+    #[must_use]
+    pub fn queue(mut self, queue: impl Into<Option<Queue>>) -> Self {
+        self.queue = queue.into();
         self
     }
 

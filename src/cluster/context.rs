@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use crate::endpoint::{EndpointId, Subset};
 use crate::policy::Asked;
 
@@ -17,14 +19,31 @@ use crate::policy::Asked;
 pub struct Context {
     pub(crate) asked: Asked,
     pub(crate) prefer: Option<EndpointId>,
+    pub(crate) prefer_wait: Option<Duration>,
+    pub(crate) deadline: Option<Instant>,
     pub(crate) subset: Option<Subset>,
+}
+
+/// What becomes of a request whose preferred endpoint is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IfFull {
+    /// The policy picks another.
+    Divert,
+    /// It waits for that one.
+    Wait,
 }
 
 impl Context {
     /// Asks for nothing in particular. Does not allocate.
     #[must_use]
     pub const fn new() -> Self {
-        Self { asked: Asked { hash: None, exclude: Vec::new() }, prefer: None, subset: None }
+        Self {
+            asked: Asked { hash: None, exclude: Vec::new() },
+            prefer: None,
+            prefer_wait: None,
+            deadline: None,
+            subset: None,
+        }
     }
 
     /// Gives the hash of the request's key, by which hashing policies pick. Others pay no heed.
@@ -40,6 +59,24 @@ impl Context {
     #[must_use]
     pub fn with_prefer(mut self, id: EndpointId) -> Self {
         self.prefer = Some(id);
+        self
+    }
+
+    /// If the preferred endpoint is [full](crate::Endpoint::with_max_in_flight), waits so long for it
+    /// before the policy picks another: for a session whose state is there. Default: does not wait.
+    ///
+    /// It waits in the cluster's [queue](super::Queue), where there is one, and no longer than that
+    /// lets it; see there.
+    #[must_use]
+    pub fn with_prefer_wait(mut self, time: Duration) -> Self {
+        self.prefer_wait = Some(time);
+        self
+    }
+
+    /// Says by when the caller wants an answer: no [queue](super::Queue) keeps the request longer.
+    #[must_use]
+    pub fn with_deadline(mut self, at: Instant) -> Self {
+        self.deadline = Some(at);
         self
     }
 

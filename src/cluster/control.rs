@@ -10,7 +10,7 @@ use super::rules::Rules;
 use super::verdicts::{ProbeId, ProbeRule};
 use super::witness::Reporter;
 use crate::discover::Change;
-use crate::endpoint::{Address, Endpoint, EndpointId, Node, Payload, Witness};
+use crate::endpoint::{Address, Endpoint, EndpointId, Node, Payload, Usher, Witness};
 use crate::error::Error;
 use crate::event::Event;
 
@@ -60,6 +60,8 @@ pub(super) struct Control {
     pub(super) room: Option<(usize, usize)>,
     /// Who the nodes testify to, if live traffic is judged.
     pub(super) reporter: Option<Arc<Reporter>>,
+    /// Who the nodes tell of slots that others wait for.
+    usher: Arc<dyn Usher>,
     /// Who set the facts that nobody has set.
     pub(super) nobody: Arc<str>,
     pub(super) epoch: Instant,
@@ -90,8 +92,14 @@ impl Applied {
 }
 
 impl Control {
-    pub(super) fn new(rules: Rules, reporter: Option<Arc<Reporter>>, epoch: Instant) -> Self {
+    pub(super) fn new(
+        rules: Rules,
+        reporter: Option<Arc<Reporter>>,
+        usher: Arc<dyn Usher>,
+        epoch: Instant,
+    ) -> Self {
         Self {
+            usher,
             rules,
             present: BTreeMap::new(),
             gone: BTreeMap::new(),
@@ -356,7 +364,8 @@ impl Control {
         };
         let parameters = self.rules.cost.parameters();
         let witness = self.reporter.clone().map(|reporter| -> Arc<dyn Witness> { reporter });
-        Some(Arc::new(Node::new(endpoint.clone(), payload, parameters, self.epoch, witness)))
+        let (usher, endpoint) = (Arc::clone(&self.usher), endpoint.clone());
+        Some(Arc::new(Node::new(endpoint, payload, parameters, self.epoch, witness, usher)))
     }
 
     fn withdraw(
@@ -386,15 +395,5 @@ impl Control {
             self.leave(id.clone(), record, now.checked_add(self.rules.forget_after));
             applied.events.push(Event::Removed(id.clone()));
         }
-    }
-}
-
-/// Refuses a set that has an id twice.
-pub(crate) fn check(endpoints: &[Endpoint]) -> Result<(), Error> {
-    let mut ids: Vec<&EndpointId> = endpoints.iter().map(Endpoint::id).collect();
-    ids.sort_unstable();
-    match ids.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(Error::config("id", pair[0], "stands twice in one set")),
-        None => Ok(()),
     }
 }

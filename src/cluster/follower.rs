@@ -7,8 +7,9 @@ use std::sync::{Arc, Weak};
 use std::task::{Context as TaskContext, Poll};
 
 use super::batch::merge;
-use super::control::{Offer, Services, check};
+use super::control::{Offer, Services};
 use super::discover::Restarts;
+use super::membership::check;
 use super::registry::Origin;
 use super::shared::discard;
 use super::source::Source;

@@ -119,20 +119,35 @@ impl LeaseGuard {
         Self::begin_on(&member.node, now, member.on_trial && member.node.probation.take())
     }
 
-    /// As [`begin`](Self::begin), with the slot for the one request on trial already taken.
+    /// Of a request that is counted in already.
+    #[inline]
+    pub(super) fn counted(member: &Member, now: Option<Nanos>) -> Self {
+        let on_trial = member.on_trial && member.node.probation.take();
+        Self::of(&member.node, now, on_trial)
+    }
+
+    /// As [`begin`](Self::begin), with the slot for the one request on trial already taken; gives it
+    /// back if the endpoint is full.
     #[cold]
     pub(super) fn begin_trial(member: &Member, now: Option<Nanos>) -> Result<Self, Error> {
-        Self::begin_on(&member.node, now, true)
+        let begun = member.node.load.begin_within(member.limit, now);
+        Self::of_begun(&member.node, begun, now, true)
     }
 
     #[inline]
     fn begin_on(node: &Arc<Node>, now: Option<Nanos>, on_trial: bool) -> Result<Self, Error> {
-        match node.load.begin(now) {
-            Ok(()) => {
-                let begun = now.and_then(|now| NonZeroU64::new(now.saturating_add(1)));
-                let node = Arc::clone(node);
-                Ok(Self { node, begun, answered: false, on_trial, outcome: None })
-            }
+        Self::of_begun(node, node.load.begin(now), now, on_trial)
+    }
+
+    #[inline]
+    fn of_begun(
+        node: &Arc<Node>,
+        begun: Result<(), u32>,
+        now: Option<Nanos>,
+        on_trial: bool,
+    ) -> Result<Self, Error> {
+        match begun {
+            Ok(()) => Ok(Self::of(node, now, on_trial)),
             Err(in_flight) => {
                 if on_trial {
                     node.probation.give_back();
@@ -140,6 +155,16 @@ impl LeaseGuard {
                 Err(overloaded(node, in_flight))
             }
         }
+    }
+
+    #[inline]
+    fn of(node: &Arc<Node>, now: Option<Nanos>, on_trial: bool) -> Self {
+        let begun = now.and_then(|now| NonZeroU64::new(now.saturating_add(1)));
+        Self { node: Arc::clone(node), begun, answered: false, on_trial, outcome: None }
+    }
+
+    pub(super) fn node(&self) -> &Node {
+        &self.node
     }
 
     /// When the request was picked, if it is timed.
@@ -271,7 +296,7 @@ impl Drop for LeaseGuard {
         if self.on_trial {
             self.node.end_trial(self.outcome);
         }
-        self.node.load.end();
+        self.node.end();
     }
 }
 

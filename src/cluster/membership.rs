@@ -102,3 +102,13 @@ impl<S: Send + Sync + 'static> Cluster<S> {
         self.len() == 0
     }
 }
+
+/// Refuses a set that has an id twice.
+pub(crate) fn check(endpoints: &[Endpoint]) -> Result<(), Error> {
+    let mut ids: Vec<&EndpointId> = endpoints.iter().map(Endpoint::id).collect();
+    ids.sort_unstable();
+    match ids.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(Error::config("id", pair[0], "stands twice in one set")),
+        None => Ok(()),
+    }
+}

@@ -44,6 +44,7 @@
 //! A pick takes no lock and allocates nothing. It waits for nobody: not for a change in progress,
 //! not for other picks.
 
+mod acquire;
 mod assemble;
 mod attempt;
 mod band;
@@ -60,10 +61,13 @@ mod follow;
 mod follower;
 mod judge;
 mod lease;
+mod limited;
+mod line;
 mod membership;
 mod operate;
 mod pick;
 mod probing;
+mod queue;
 mod record;
 mod registry;
 mod retired;
@@ -92,14 +96,16 @@ use self::shared::Shared;
 
 pub(crate) use self::attempt::Verdict;
 pub(crate) use self::clock::now;
-pub(crate) use self::control::check;
+pub(crate) use self::membership::check;
 pub(crate) use self::probing::{Listed, Probed, WeakProbed};
 pub(crate) use self::verdicts::{Effect, Finding, ProbeId, ProbePace, ProbeRule};
 
+pub use self::acquire::Acquire;
 pub use self::attempt::Attempt;
 pub use self::builder::Builder;
 pub use self::context::Context;
 pub use self::lease::{Lease, LeaseGuard};
+pub use self::queue::{Queue, QueueStatus};
 pub use self::source::Source;
 pub use self::source_status::SourceStatus;
 pub use self::status::{CheckStatus, ClusterStatus, EndpointStatus, Fact, FactKind};
@@ -147,9 +153,44 @@ impl<S: Send + Sync + 'static> Cluster<S> {
         self.lease(context, Some(now))
     }
 
-    /// As [`pick`](Self::pick), timed whatever the cost.
-    pub(crate) fn pick_now(&self, context: &Context) -> Result<Lease<S>, Error> {
-        self.lease(context, Some(clock::now()))
+    /// As [`pick`](Self::pick), but waits for an endpoint if all are at their limits and the cluster
+    /// has a [queue](Builder::queue), no longer than that allows. The request is timed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use whippletree::cluster::Queue;
+    /// use whippletree::{Cluster, Context, Endpoint};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
+    /// # .unwrap().block_on(async {
+    /// let queue = Queue::new().timeout(Duration::from_secs(1));
+    /// let cluster = Cluster::builder().queue(queue).connect(|_| ());
+    /// cluster.insert(Endpoint::new("10.0.0.1:80")?.with_max_in_flight(1))?;
+    ///
+    /// let lease = cluster.acquire(&Context::new()).await?;
+    /// let waiting = cluster.acquire(&Context::new());
+    /// assert_eq!(cluster.status().queue.waiting, 1);
+    /// drop(lease);
+    /// let lease = waiting.await?;
+    /// let error = cluster.acquire(&Context::new()).await.unwrap_err();
+    /// assert!(error.is_overloaded());
+    /// # drop(lease);
+    /// # Ok::<(), whippletree::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The future resolves to the errors of [`pick`](Self::pick), of which
+    /// [overload](Error::is_overloaded) comes at once if the queue is full or there is none, and
+    /// otherwise when the time is over.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the queue, whether or not an endpoint was found already; the slot
+    /// then goes to the next.
+    pub fn acquire(&self, context: &Context) -> Acquire<S> {
+        Acquire::of(self.shared.admit(context, clock::now()))
     }
 
     /// Whether any endpoint may be picked now, by a request that asks for nothing in particular.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::clock;
-use super::context::Context;
+use super::context::{Context, IfFull};
 use super::control::Applied;
 use super::lease::LeaseGuard;
 use super::shared::Shared;
-use super::snapshot::Miss;
+use super::snapshot::{Miss, Snapshot};
 use crate::endpoint::Subset;
 use crate::error::Error;
 use crate::event::Event;
@@ -16,59 +16,81 @@ use crate::load::Nanos;
 use crate::policy::Moment;
 
 impl Shared {
-    /// Picks an endpoint and counts the request in.
+    /// Picks an endpoint and counts the request in, after those who wait for one.
     pub(super) fn pick(
         self: &Arc<Self>,
         context: &Context,
         now: Option<Instant>,
     ) -> Result<LeaseGuard, Error> {
+        if self.line.is_occupied() {
+            return self.pick_behind(context, now);
+        }
+        self.pick_at_once(context, now, IfFull::Divert)
+    }
+
+    /// Picks an endpoint and counts the request in.
+    pub(super) fn pick_at_once(
+        self: &Arc<Self>,
+        context: &Context,
+        now: Option<Instant>,
+        if_full: IfFull,
+    ) -> Result<LeaseGuard, Error> {
         let snapshot = self.published.load();
         let now = now.or_else(|| snapshot.timed.then(clock::now)).map(|now| self.nanos(now));
-        let (measure, random) = (snapshot.measure, &self.random);
-        let moment = Moment { measure, now: now.unwrap_or(0), random };
+        let moment = self.moment(&snapshot, now, if_full);
         match snapshot.pick_straight(context, &moment) {
             Some(Ok(member)) => LeaseGuard::begin(member, now),
-            Some(Err(miss)) => self.pick_despite(miss, context, now),
-            None => self.pick_with_care(context, now),
+            Some(Err(Miss::Fault(member, reason))) => {
+                self.tell_fault(reason);
+                LeaseGuard::begin(member, now)
+            }
+            _ => self.pick_with_care(context, now, if_full),
         }
     }
 
-    /// As [`pick`](Self::pick), for requests and clusters of any kind.
+    /// As [`pick_at_once`](Self::pick_at_once), for requests and clusters of any kind.
     #[inline(never)]
     fn pick_with_care(
         self: &Arc<Self>,
         context: &Context,
         now: Option<Nanos>,
+        if_full: IfFull,
     ) -> Result<LeaseGuard, Error> {
-        let snapshot = self.published.load();
-        let now = now.or_else(|| snapshot.timed.then(|| self.nanos(clock::now())));
-        let (measure, random) = (snapshot.measure, &self.random);
-        let moment = Moment { measure, now: now.unwrap_or(0), random };
-        match snapshot.pick(context, &moment) {
-            Ok(member) => LeaseGuard::begin(member, now),
-            Err(miss) => self.pick_despite(miss, context, now),
+        loop {
+            let snapshot = self.published.load();
+            let now = now.or_else(|| snapshot.timed.then(|| self.nanos(clock::now())));
+            let moment = self.moment(&snapshot, now, if_full);
+            match snapshot.pick(context, &moment) {
+                Ok(member) => return LeaseGuard::begin(member, now),
+                Err(Miss::Counted(member, fault)) => {
+                    fault.into_iter().for_each(|fault| self.tell_fault(fault));
+                    return Ok(LeaseGuard::counted(member, now));
+                }
+                Err(Miss::Fault(member, reason)) => {
+                    self.tell_fault(reason);
+                    return LeaseGuard::begin(member, now);
+                }
+                Err(Miss::Trial(member)) => match LeaseGuard::begin_trial(member, now) {
+                    // Somebody else has taken the last slot: it is no candidate for this one.
+                    Err(_) if member.is_limited() => {}
+                    begun => return begun,
+                },
+                Err(Miss::NoEndpoint(error)) => return Err(error),
+                Err(Miss::Unprepared(subset)) => self.prepare(subset),
+            }
         }
     }
 
-    #[cold]
-    fn pick_despite(
-        self: &Arc<Self>,
-        miss: Miss<'_>,
-        context: &Context,
+    #[inline]
+    fn moment<'a>(
+        &'a self,
+        snapshot: &Snapshot,
         now: Option<Nanos>,
-    ) -> Result<LeaseGuard, Error> {
-        match miss {
-            Miss::Fault(member, reason) => {
-                self.tell_fault(reason);
-                LeaseGuard::begin(member, now)
-            }
-            Miss::Trial(member) => LeaseGuard::begin_trial(member, now),
-            Miss::NoEndpoint(error) => Err(error),
-            Miss::Unprepared(subset) => {
-                self.prepare(subset);
-                self.pick_with_care(context, now)
-            }
-        }
+        if_full: IfFull,
+    ) -> Moment<'a> {
+        let waits = if_full == IfFull::Wait;
+        let (measure, random) = (snapshot.measure, &self.random);
+        Moment { measure, now: now.unwrap_or(0), begun: now, waits, random }
     }
 
     /// Prepares a subset that a request has named.

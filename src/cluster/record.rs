@@ -1,13 +1,13 @@
 //! One endpoint as the control side keeps it.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::assemble::Candidate;
 use super::control::{Applied, SourceId};
 use super::facts::Facts;
-use crate::endpoint::State;
-use crate::endpoint::{Counts, Endpoint, Labels, Member, Node, Weight};
+use crate::endpoint::{Counts, Endpoint, Labels, Member, Node, State, UNLIMITED, Weight};
 use crate::event::Event;
 
 pub(super) struct Record {
@@ -195,6 +195,7 @@ impl Record {
             rank: self.rank(),
             sticky: fitness.sticky,
             on_trial: fitness.on_trial,
+            limit: self.endpoint.max_in_flight().map_or(UNLIMITED, NonZeroU32::get),
         };
         let (state, fit_since) = (self.state(), self.facts.fit_since);
         Candidate { member, fitness, state, fit_since }

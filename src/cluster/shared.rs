@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::builder::{Builder, Connect};
-use super::control::{Applied, Control, Offer, Services, SourceId, check};
+use super::control::{Applied, Control, Offer, Services, SourceId};
 use super::driver::Driver;
+use super::line::{Line, Usherette};
+use super::membership::check;
 use super::registry::Registry;
 use super::retired::Retired;
 use super::snapshot::Snapshot;
@@ -41,6 +43,8 @@ pub(super) struct Shared {
     pub(super) version: watch::Sender<u64>,
     pub(super) random: Random,
     pub(super) driver: Driver,
+    /// Who waits for a slot.
+    pub(super) line: Line,
     /// What live traffic has said and nobody has judged yet.
     evidence: Mutex<Vec<Option<Testimony>>>,
     /// Snapshots that a pick may still be reading; see [`Retired`].
@@ -72,7 +76,8 @@ impl Shared {
             let policy = Arc::clone(&rules.policy_name);
             let reporter = |outlier| Arc::new(Reporter::new(Weak::clone(shared), outlier));
             let reporter = rules.outlier.as_ref().map(reporter);
-            let mut control = Control::new(rules, reporter, epoch);
+            let usher = Arc::new(Usherette::new(Weak::clone(shared)));
+            let mut control = Control::new(rules, reporter, usher, epoch);
             let mut applied = Applied::default();
             let empty = control.snapshot(None, epoch, &|| random.next(), &mut applied);
             Self {
@@ -85,6 +90,7 @@ impl Shared {
                 available: AtomicBool::new(false),
                 version: watch::Sender::new(0),
                 driver: Driver::default(),
+                line: Line::new(builder.queue),
                 evidence: Mutex::new(Vec::new()),
                 retired: Retired::default(),
                 connect,
@@ -275,6 +281,7 @@ impl Shared {
         drop(control);
         if visible {
             self.version.send_modify(|version| *version += 1);
+            self.serve_all();
         }
         self.bus.flush();
         discard(applied);

@@ -38,13 +38,13 @@ pub(crate) struct Snapshot {
 /// The endpoints of one subset, or all of them, by tier and distance.
 pub(crate) struct Group {
     /// First to last; a band serves if those before it cannot. None is empty.
-    bands: Box<[Band]>,
+    pub(super) bands: Box<[Band]>,
     /// Where not everything goes to the first band: the ends of their shares.
     spread: Option<Box<[u32]>>,
     /// The endpoints that get one request at a time, on trial.
     pub(super) trials: Trials,
     /// Whether a request just asks the picker of the first band: no trial is due, nothing is spread
-    /// over bands, and nobody has to be turned away for the picker's sake.
+    /// over bands, nobody has a limit, and nobody has to be turned away for the picker's sake.
     straight: bool,
     census: Census,
     pub(super) history: History,
@@ -58,13 +58,16 @@ pub(crate) enum Miss<'a> {
     Fault(&'a Member, String),
     /// The request is on trial: it holds the endpoint's one slot.
     Trial(&'a Member),
-    /// There is none.
+    /// The endpoint has a limit, and the request is counted in already; and what the policy did
+    /// wrong, if that is to be told.
+    Counted(&'a Member, Option<String>),
+    /// There is none, or those that there are are full.
     NoEndpoint(Error),
     /// The subset is not among those prepared.
     Unprepared(&'a Subset),
 }
 
-type Picked<'a> = Result<&'a Member, Miss<'a>>;
+pub(super) type Picked<'a> = Result<&'a Member, Miss<'a>>;
 
 /// How often a pick asks again when slow start has turned it away.
 const AGAIN: usize = 4;
@@ -93,8 +96,8 @@ impl Snapshot {
     /// Chooses the endpoint for a request. Counts nothing yet.
     pub(crate) fn pick<'a>(&'a self, context: &'a Context, moment: &'a Moment<'a>) -> Picked<'a> {
         if let Some(preferred) = &context.prefer {
-            if let Some(member) = self.preferred(preferred, context) {
-                return Ok(member);
+            if let Some(found) = self.pick_preferred(preferred, context, moment) {
+                return found;
             }
         }
         let group = match &context.subset {
@@ -118,7 +121,7 @@ impl Snapshot {
         }
         match group.trials.take_any(&self.members, context) {
             Some(member) => Err(Miss::Trial(member)),
-            None => Err(self.no_endpoint(group, context)),
+            None => Err(self.no_endpoint(group, context, moment)),
         }
     }
 
@@ -149,9 +152,8 @@ impl Snapshot {
         self.faulty.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn find(&self, id: &EndpointId) -> Option<&Member> {
-        let place = self.members.binary_search_by(|member| member.endpoint.id().cmp(id)).ok()?;
-        self.members.get(place)
+    pub(super) fn place_of(&self, id: &EndpointId) -> Option<usize> {
+        self.members.binary_search_by(|member| member.endpoint.id().cmp(id)).ok()
     }
 
     /// Whether a picker of this snapshot is as good for the next one: it has done no wrong, and
@@ -191,14 +193,6 @@ impl Snapshot {
     }
 
     #[cold]
-    fn preferred(&self, id: &EndpointId, context: &Context) -> Option<&Member> {
-        let member = self.find(id)?;
-        let inside = context.subset.as_ref().is_none_or(|subset| subset.contains(&member.endpoint));
-        let allowed = inside && member.sticky && !context.asked.exclude.contains(id);
-        allowed.then_some(member)
-    }
-
-    #[cold]
     fn pick_spread<'a>(
         &'a self,
         group: &'a Group,
@@ -210,7 +204,7 @@ impl Snapshot {
         let draw = context.asked.hash.map_or_else(|| moment.random.next(), mix);
         match group.bands.get(choose(ends, draw)) {
             Some(band) => self.pick_in(band, context, moment),
-            None => Some(Err(self.no_endpoint(group, context))),
+            None => Some(Err(self.no_endpoint(group, context, moment))),
         }
     }
 
@@ -222,55 +216,56 @@ impl Snapshot {
         moment: &'a Moment<'a>,
     ) -> Option<Picked<'a>> {
         let candidates = band.candidates(&self.members, context, moment);
-        if self.is_faulty() {
-            return Some(Ok(candidates.member(any_allowed(&candidates)?)));
+        if band.is_limited() {
+            return self.pick_limited(band, &candidates);
         }
-        if !band.heeds_share && candidates.is_ramping() {
-            return self.pick_ramping(band, &candidates);
-        }
-        match ask(band, &candidates) {
+        match self.choose(band, &candidates) {
             Ok(index) => Some(Ok(candidates.member(index?))),
             Err(fault) => self.make_do(&candidates, &fault),
         }
     }
 
-    /// Asks a picker that knows nothing of slow start, and turns away from endpoints that are in
-    /// it as often as their share says.
-    #[cold]
-    fn pick_ramping<'a>(
-        &'a self,
-        band: &'a Band,
-        candidates: &Candidates<'a>,
-    ) -> Option<Picked<'a>> {
-        let mut passed = [usize::MAX; AGAIN];
-        let mut last = None;
-        for round in 0..=AGAIN {
-            let rest = candidates.without(&passed[..round]);
-            let index = match ask(band, &rest) {
-                Ok(Some(index)) => index,
-                Ok(None) => break,
-                Err(fault) => return self.make_do(candidates, &fault),
-            };
-            last = Some(index);
-            if round == AGAIN || candidates.admits(index) {
-                break;
-            }
-            passed[round] = index;
+    /// The index of the endpoint for a request, `None` if there is none.
+    #[inline]
+    pub(super) fn choose(
+        &self,
+        band: &Band,
+        candidates: &Candidates<'_>,
+    ) -> Result<Option<usize>, Fault> {
+        if self.is_faulty() {
+            return Ok(any_allowed(candidates));
         }
-        last.map(|index| Ok(candidates.member(index)))
+        if !band.heeds_share && candidates.is_ramping() {
+            return choose_ramping(band, candidates);
+        }
+        ask(band, candidates)
     }
 
     /// Serves although the policy is at fault, which is told the first time.
     #[cold]
     fn make_do<'a>(&self, candidates: &Candidates<'a>, fault: &Fault) -> Option<Picked<'a>> {
         let member = candidates.member(any_allowed(candidates)?);
+        let told = self.take_note(fault);
+        Some(told.map_or(Ok(member), |fault| Err(Miss::Fault(member, fault))))
+    }
+
+    /// From now on the policy is not asked any more; what it did wrong, if that is to be told.
+    pub(super) fn take_note(&self, fault: &Fault) -> Option<String> {
         self.faulty.store(true, Ordering::Relaxed);
         let told = self.told.swap(true, Ordering::Relaxed);
-        Some(if told { Ok(member) } else { Err(Miss::Fault(member, fault.to_string())) })
+        (!told).then(|| fault.to_string())
     }
 
     #[cold]
-    fn no_endpoint<'a>(&self, group: &Group, context: &Context) -> Miss<'a> {
+    fn no_endpoint<'a>(
+        &'a self,
+        group: &'a Group,
+        context: &'a Context,
+        moment: &'a Moment<'a>,
+    ) -> Miss<'a> {
+        if let Some(full) = self.all_full(group, context, moment) {
+            return Miss::NoEndpoint(full);
+        }
         let excludes =
             |place: &usize| context.asked.exclude.contains(self.members[*place].endpoint.id());
         let bands = group.bands.iter();
@@ -285,7 +280,7 @@ impl Group {
         let turns_away = |band: &Band| !band.heeds_share && band.is_ramping();
         let straight = trials.is_empty()
             && spread.is_none()
-            && bands.first().is_some_and(|first| !turns_away(first));
+            && bands.first().is_some_and(|first| !turns_away(first) && !first.is_limited());
         Self { bands, spread, trials, straight, census, history, used: AtomicU64::new(0) }
     }
 
@@ -308,7 +303,7 @@ impl Group {
 }
 
 /// What a policy's picker did wrong.
-enum Fault {
+pub(super) enum Fault {
     Nothing,
     Index(usize),
     Panic(Box<dyn std::any::Any + Send>),
@@ -328,18 +323,39 @@ impl fmt::Display for Fault {
 #[inline(always)]
 fn ask(band: &Band, candidates: &Candidates<'_>) -> Result<Option<usize>, Fault> {
     match catch_unwind(AssertUnwindSafe(|| band.picker.pick(candidates))) {
-        Ok(Some(index)) if index < candidates.len() && candidates.allows(index) => Ok(Some(index)),
+        // Whether it is full by now, its claim will tell.
+        Ok(Some(index)) if index < candidates.len() && candidates.permits(index) => Ok(Some(index)),
         Ok(None) => none_allowed(candidates),
         Ok(Some(index)) => Err(Fault::Index(index)),
         Err(panic) => Err(Fault::Panic(panic)),
     }
 }
 
-/// A picker may say that there is nothing to pick only if that is so.
+/// A picker may say that there is nothing to pick only if that is so. Where there are limits all may
+/// have been full at that moment.
 #[cold]
 fn none_allowed(candidates: &Candidates<'_>) -> Result<Option<usize>, Fault> {
-    let any = (0..candidates.len()).any(|index| candidates.allows(index));
-    if any { Err(Fault::Nothing) } else { Ok(None) }
+    let allowed = || (0..candidates.len()).any(|index| candidates.allows(index));
+    if candidates.is_limited() || !allowed() { Ok(None) } else { Err(Fault::Nothing) }
+}
+
+/// Asks a picker that knows nothing of slow start, and turns away from endpoints that are in it as
+/// often as their share says.
+#[cold]
+fn choose_ramping(band: &Band, candidates: &Candidates<'_>) -> Result<Option<usize>, Fault> {
+    let mut passed = [usize::MAX; AGAIN];
+    let mut last = None;
+    for round in 0..=AGAIN {
+        let Some(index) = ask(band, &candidates.without(&passed[..round]))? else {
+            break;
+        };
+        last = Some(index);
+        if round == AGAIN || candidates.admits(index) {
+            break;
+        }
+        passed[round] = index;
+    }
+    Ok(last)
 }
 
 /// What serves while the policy is at fault: any allowed endpoint, in proportion to its weight.

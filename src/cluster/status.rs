@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::control::SourceId;
 use super::facts::{CheckFact, Verdict};
+use super::queue::QueueStatus;
 use super::record::Record;
 use super::verdicts::Effect;
 use super::{Cluster, Shared};
@@ -25,6 +26,8 @@ pub struct ClusterStatus {
     pub serving: Option<u32>,
     /// The endpoints, ordered by id.
     pub endpoints: Vec<EndpointStatus>,
+    /// Requests that wait for an endpoint, and those that did.
+    pub queue: QueueStatus,
 }
 
 /// What a cluster knows of an endpoint, at one moment.
@@ -190,6 +193,7 @@ impl<S> Cluster<S> {
             panic: history.panic,
             serving: history.serving,
             endpoints,
+            queue: shared.line.status(),
         }
     }
 }

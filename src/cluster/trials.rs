@@ -75,7 +75,8 @@ fn take<'a, 'b>(
     context: &Context,
 ) -> Option<&'a Member> {
     let members = places.map(|place| &members[*place as usize]);
-    let mut fitting =
-        members.filter(|member| !context.asked.exclude.contains(member.endpoint.id()));
+    let mut fitting = members.filter(|member| {
+        !context.asked.exclude.contains(member.endpoint.id()) && !member.is_full(1.0)
+    });
     fitting.find(|member| member.node.probation.take())
 }

@@ -32,6 +32,7 @@ mod failover;
 mod hash;
 mod outlier;
 mod probe;
+mod queue;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,6 +49,7 @@ use crate::load::{Cost, PeakEwma};
 pub use self::failover::FailoverConfig;
 pub use self::outlier::OutlierConfig;
 pub use self::probe::ProbeConfig;
+pub use self::queue::QueueConfig;
 
 /// A cluster's parameters and its list of endpoints.
 ///
@@ -125,6 +127,9 @@ pub struct EndpointConfig {
     pub priority: u32,
     /// 1 to 254, the highest first; 100 by default. Only the policy `ranked` asks for it.
     pub rank: Option<u32>,
+    /// How many requests may be in flight on it at once; 0, the default, is no limit.
+    #[serde(default)]
+    pub max_in_flight: u32,
     /// Names and values.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -274,7 +279,9 @@ impl LocalityConfig {
 
 impl EndpointConfig {
     fn endpoint(&self) -> Result<Endpoint, Error> {
-        let mut endpoint = Endpoint::new(&self.address)?.with_priority(self.priority);
+        let mut endpoint = Endpoint::new(&self.address)?
+            .with_priority(self.priority)
+            .with_max_in_flight(self.max_in_flight);
         if let Some(id) = &self.id {
             endpoint = endpoint.with_id(id)?;
         }

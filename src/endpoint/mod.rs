@@ -32,6 +32,7 @@ mod state;
 mod weight;
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::error::Error;
@@ -44,7 +45,9 @@ pub use self::labels::{Labels, Locality, Subset};
 pub use self::state::{Admin, State};
 pub use self::weight::Weight;
 
-pub(crate) use self::node::{Counts, Evidence, Member, Node, Payload, Tally, Witness, since};
+pub(crate) use self::node::{
+    Counts, Evidence, Member, Node, Payload, Tally, UNLIMITED, Usher, Witness, since,
+};
 pub use crate::id::EndpointId;
 
 /// An address to send requests to, its identity, and the facts that steer picks.
@@ -60,6 +63,7 @@ struct Description {
     weight: Weight,
     priority: u32,
     rank: u8,
+    max_in_flight: Option<NonZeroU32>,
     locality: Option<Locality>,
     labels: Labels,
 }
@@ -93,6 +97,7 @@ impl Endpoint {
             weight: Weight::default(),
             priority: 0,
             rank: RANK,
+            max_in_flight: None,
             locality: None,
             labels: Labels::default(),
         })))
@@ -157,6 +162,34 @@ impl Endpoint {
         Ok(self)
     }
 
+    /// Sets how many requests may be in flight on the endpoint at once; 0, the default, is no limit.
+    ///
+    /// Exact, whatever the number of threads: an endpoint that has as many is full and is passed
+    /// over by every policy, as if it were not available, until one of them has ended. When all are
+    /// full the pick fails ([`Error::is_overloaded`]), or waits where there is a
+    /// [queue](crate::cluster::Queue). While the endpoint starts slowly the limit is its
+    /// [share](crate::health::SlowStart) of this number, rounded down, and at least 1.
+    ///
+    /// ```
+    /// use whippletree::{Cluster, Context, Endpoint};
+    ///
+    /// let cluster = Cluster::builder().connect(|_| ());
+    /// cluster.insert(Endpoint::new("10.0.0.1:80")?.with_max_in_flight(1))?;
+    ///
+    /// let lease = cluster.pick(&Context::new())?;
+    /// let error = cluster.pick(&Context::new()).unwrap_err();
+    /// assert!(error.is_overloaded());
+    /// assert_eq!(error.to_string(), "overloaded: 1 endpoint, at its limit");
+    /// drop(lease);
+    /// assert!(cluster.pick(&Context::new()).is_ok());
+    /// # Ok::<(), whippletree::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_max_in_flight(mut self, requests: u32) -> Self {
+        self.edit().max_in_flight = NonZeroU32::new(requests);
+        self
+    }
+
     /// Says where the endpoint runs.
     #[must_use]
     pub fn with_locality(mut self, locality: Locality) -> Self {
@@ -208,6 +241,12 @@ impl Endpoint {
         self.0.rank
     }
 
+    /// How many requests may be in flight on it at once, if that is limited.
+    #[must_use]
+    pub fn max_in_flight(&self) -> Option<NonZeroU32> {
+        self.0.max_in_flight
+    }
+
     /// Where it runs, if known.
     #[must_use]
     pub fn locality(&self) -> Option<&Locality> {
@@ -233,6 +272,7 @@ impl fmt::Debug for Endpoint {
             .field("weight", &self.0.weight)
             .field("priority", &self.0.priority)
             .field("rank", &self.0.rank)
+            .field("max_in_flight", &self.0.max_in_flight)
             .field("locality", &self.0.locality)
             .field("labels", &self.0.labels)
             .finish()
@@ -272,6 +312,7 @@ impl From<std::net::SocketAddr> for Endpoint {
             weight: Weight::default(),
             priority: 0,
             rank: RANK,
+            max_in_flight: None,
             locality: None,
             labels: Labels::default(),
         }))

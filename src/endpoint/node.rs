@@ -57,6 +57,7 @@ pub(crate) struct Node {
     /// How often in a row, without an answer in between, another endpoint has answered first.
     overtaken: AtomicU64,
     witness: Option<Arc<dyn Witness>>,
+    usher: Arc<dyn Usher>,
     epoch: Instant,
     id: EndpointId,
     /// The latest description, for who holds a lease; picks use the snapshot's.
@@ -78,6 +79,13 @@ pub(crate) trait Witness: Send + Sync {
 
     /// Takes evidence to where it is judged. Must not block for long: a request waits.
     fn testify(&self, node: &Arc<Node>, evidence: Evidence);
+}
+
+/// Who is told when a request ends on an endpoint that others wait for: the cluster's line, which
+/// nodes know only as this.
+pub(crate) trait Usher: Send + Sync {
+    /// There may be a slot free.
+    fn freed(&self, node: &Node);
 }
 
 /// What traffic says of an endpoint.
@@ -168,6 +176,7 @@ impl Node {
         parameters: PeakEwma,
         epoch: Instant,
         witness: Option<Arc<dyn Witness>>,
+        usher: Arc<dyn Usher>,
     ) -> Self {
         Self {
             load: Load::new(parameters),
@@ -177,6 +186,7 @@ impl Node {
             streaks: Streaks::default(),
             overtaken: AtomicU64::new(0),
             witness,
+            usher,
             epoch,
             id: endpoint.id().clone(),
             endpoint: RwLock::new(endpoint),
@@ -238,6 +248,19 @@ impl Node {
         let (ignored, cancelled) = (read(&self.tally.ignored), read(&self.tally.cancelled));
         let (requests, in_flight) = self.load.begun();
         Counts { requests, in_flight, succeeded, failed, ignored, cancelled }
+    }
+
+    /// Counts a request out.
+    #[inline]
+    pub(crate) fn end(&self) {
+        if self.load.end() {
+            self.freed();
+        }
+    }
+
+    #[cold]
+    fn freed(&self) {
+        self.usher.freed(self);
     }
 
     /// Starts the count of failures in a row anew.
@@ -306,6 +329,30 @@ pub(crate) struct Member {
     pub(crate) sticky: bool,
     /// Whether it gets one request at a time, on trial.
     pub(crate) on_trial: bool,
+    /// The most requests in flight, without regard to slow start; [`UNLIMITED`] is no limit.
+    pub(crate) limit: u32,
+}
+
+/// More requests than can be counted.
+pub(crate) const UNLIMITED: u32 = u32::MAX;
+
+impl Member {
+    pub(crate) fn is_limited(&self) -> bool {
+        self.limit != UNLIMITED
+    }
+
+    /// Whether as many are in flight as may be while it has this share of its weight.
+    pub(crate) fn is_full(&self, share: f64) -> bool {
+        self.is_limited() && self.node.load.in_flight() >= self.limit_at(share)
+    }
+
+    /// The limit while it has this share of its weight: at least 1.
+    pub(crate) fn limit_at(&self, share: f64) -> u32 {
+        if share >= 1.0 || !self.is_limited() {
+            return self.limit;
+        }
+        ((f64::from(self.limit) * share) as u32).max(1)
+    }
 }
 
 /// Nanoseconds from `epoch` to `now`, 0 if that is not later; they last 584 years.

@@ -115,13 +115,25 @@ impl Load {
     /// The number in flight, if it is as high as the counter goes: nothing was counted.
     #[inline]
     pub(crate) fn begin(&self, now: Option<Nanos>) -> Result<(), u32> {
+        self.stamp(now);
+        self.in_flight.begin()
+    }
+
+    /// As [`begin`](Self::begin), if fewer than `limit` requests are in flight.
+    #[inline]
+    pub(crate) fn begin_within(&self, limit: u32, now: Option<Nanos>) -> Result<(), u32> {
+        self.stamp(now);
+        self.in_flight.begin_within(limit)
+    }
+
+    /// Before a request is counted, so that nobody sees it with an old stamp.
+    #[inline]
+    fn stamp(&self, now: Option<Nanos>) {
         if let Some(now) = now {
-            // Before the request is counted, so that nobody sees it with an old stamp.
             if !self.owes_an_answer() {
                 self.progress.store(now, Ordering::Relaxed);
             }
         }
-        self.in_flight.begin()
     }
 
     /// A timed request has its answer. [`close`](Self::close) must follow.
@@ -159,10 +171,21 @@ impl Load {
         }
     }
 
-    /// Counts a request out.
+    /// Counts a request out; answers whether anybody [waits](Self::watch) for that.
     #[inline]
-    pub(crate) fn end(&self) {
-        self.in_flight.end();
+    #[must_use]
+    pub(crate) fn end(&self) -> bool {
+        self.in_flight.end()
+    }
+
+    /// Lets who ends a request know that somebody waits for it.
+    pub(crate) fn watch(&self) {
+        self.in_flight.watch();
+    }
+
+    /// Nobody waits any more.
+    pub(crate) fn unwatch(&self) {
+        self.in_flight.unwatch();
     }
 
     #[inline]
@@ -170,7 +193,7 @@ impl Load {
         self.in_flight.now()
     }
 
-    /// Requests begun since the endpoint was made, modulo 2^40, and those of them in flight.
+    /// Requests begun since the endpoint was made, modulo 2^39, and those of them in flight.
     pub(crate) fn begun(&self) -> (u64, u32) {
         self.in_flight.both()
     }
@@ -249,7 +272,7 @@ mod tests {
 
     fn end(load: &Load) {
         load.close();
-        load.end();
+        assert!(!load.end());
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(crate) struct Restraint {
     /// pass them over.
     pub(crate) closed: Option<Box<[bool]>>,
     pub(crate) ramp: Option<Ramp>,
+    /// Whether any of them has a limit.
+    pub(crate) limited: bool,
 }
 
 /// Slow start under way.
@@ -59,6 +61,10 @@ pub(crate) struct Asked {
 pub(crate) struct Moment<'a> {
     pub(crate) measure: Measure,
     pub(crate) now: Nanos,
+    /// When the request begins, if it is timed.
+    pub(crate) begun: Option<Nanos>,
+    /// Whether the request would wait for the endpoint that it prefers.
+    pub(crate) waits: bool,
     pub(crate) random: &'a Source,
 }
 
@@ -145,17 +151,43 @@ impl<'a> Candidates<'a> {
         self.member(index).endpoint.id()
     }
 
-    /// Whether the request may go to the endpoint.
+    /// Whether the request may go to the endpoint now: it [is permitted](Self::permits), and the
+    /// endpoint is below its limit. Others may take the last slot a moment later; the cluster then
+    /// asks again.
     #[must_use]
     #[inline]
     pub fn allows(&self, index: usize) -> bool {
-        !self.is_restricted() || self.allows_restricted(index)
+        !self.is_restricted() || self.permits_restricted(index) && !self.is_full(index)
     }
 
-    fn allows_restricted(&self, index: usize) -> bool {
+    /// Whether the request may go to the endpoint once it has room. For policies that
+    /// [wait for a full endpoint](super::Pick::waits_for_full); others ask [`allows`](Self::allows).
+    #[must_use]
+    #[inline]
+    pub fn permits(&self, index: usize) -> bool {
+        !self.is_restricted() || self.permits_restricted(index)
+    }
+
+    fn permits_restricted(&self, index: usize) -> bool {
         !self.asked.exclude.contains(self.id(index))
             && !self.restraint.is_some_and(|restraint| restraint.closes(index))
             && !self.passed.contains(&index)
+    }
+
+    /// Whether any endpoint has a limit.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.restraint.is_some_and(|restraint| restraint.limited)
+    }
+
+    fn is_full(&self, index: usize) -> bool {
+        self.is_limited() && self.member(index).is_full(self.share(index))
+    }
+
+    /// Counts the request in, unless the endpoint is full.
+    pub(crate) fn claim(&self, index: usize) -> bool {
+        let member = self.member(index);
+        let limit = member.limit_at(self.share(index));
+        member.node.load.begin_within(limit, self.moment.begun).is_ok()
     }
 
     /// How much of its weight counts now: 1, or less while the endpoint is in slow start.

@@ -143,6 +143,12 @@ pub trait Pick: Send + Sync + 'static {
         false
     }
 
+    /// Whether a request waits for an endpoint that is full, instead of going to another: the picker
+    /// then answers what it would without limits, by [`Candidates::permits`]. Default no.
+    fn waits_for_full(&self) -> bool {
+        false
+    }
+
     /// What the picker that replaces this one shall know, of any type.
     ///
     /// The next picker of the same group of endpoints gets it as [`Build::memory`]. Default `None`,

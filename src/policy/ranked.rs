@@ -31,6 +31,7 @@ use crate::endpoint::EndpointId;
 /// This is no election among several processes. Each decides by what itself has seen, and two that
 /// see different things use different endpoints at the same time.
 ///
+/// A [limit](crate::Endpoint::with_max_in_flight) moves nobody either: requests beyond it wait, or fail.
 /// A [slow start](crate::health::SlowStart) means nothing here: there is no second endpoint that could take
 /// the rest. [`preempt_delay`](Self::preempt_delay) does what it is for.
 ///
@@ -160,7 +161,12 @@ impl Pick for Active {
 
     fn pick(&self, candidates: &Candidates<'_>) -> Option<usize> {
         let mut order = self.order.iter().map(|index| *index as usize);
-        order.find(|index| candidates.allows(*index))
+        order.find(|index| candidates.permits(*index))
+    }
+
+    /// Load is no reason to have two of them serve.
+    fn waits_for_full(&self) -> bool {
+        true
     }
 
     fn memory(&self) -> Option<Arc<dyn Any + Send + Sync>> {

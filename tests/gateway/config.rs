@@ -70,7 +70,7 @@ fn wrong_files_are_refused() {
 
 #[test]
 fn keys_of_later_versions_are_refused() {
-    for key in ["sticky", "queue", "cluster.discover"] {
+    for key in ["sticky", "cluster.discover"] {
         let file = File::new(&format!("[{key}]"));
         refuses(&["--config", file.path()], &[file.path(), key.rsplit('.').next().expect("a key")]);
     }
@@ -105,6 +105,9 @@ fn wrong_health_parameters_are_refused_with_their_place() {
         ("[cluster.probe]\nexpect = [\"2xx\"]", &["probe.expect", "2xx"]),
         ("[cluster.probe]\nintervall = \"5s\"", &["intervall"]),
         ("[cluster.probe]\ninitial = \"maybe\"", &["probe.initial", "maybe"]),
+        ("[queue]\nsize = -1", &["size = -1"]),
+        ("[queue]\ntimeout = \"soon\"", &["timeout", "soon"]),
+        ("[[cluster.endpoints]]\naddress = \"a:1\"\nmax_in_flight = -1", &["max_in_flight = -1"]),
     ] {
         let file = File::new(text);
         refuses(&["--config", file.path()], &[&[file.path()], parts].concat());

@@ -10,6 +10,7 @@ mod hashing;
 mod headers;
 mod health;
 mod limits;
+mod queue;
 mod rfc9110;
 mod shutdown;
 mod streaming;

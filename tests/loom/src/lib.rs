@@ -8,6 +8,8 @@
 //! `src/sync.rs`. Each model has a twin with the bug that it is there to catch, which must fail.
 #![cfg(all(test, whippletree_loom))]
 
+mod line;
+
 use std::time::{Duration, Instant};
 
 use loom::sync::Arc;
