@@ -30,6 +30,8 @@ pub struct Error(Box<Kind>);
 enum Kind {
     #[error("no available endpoint: {0}")]
     NoEndpoint(Census),
+    #[error("endpoint {0} alone was asked for, and may not serve")]
+    NotPreferred(EndpointId),
     #[error("endpoint {endpoint} has {in_flight} requests in flight, as many as it can count")]
     Overloaded { endpoint: EndpointId, in_flight: u32 },
     #[error("{field}: {value:?} {reason}")]
@@ -85,6 +87,10 @@ impl Error {
         Kind::NoEndpoint(census).into()
     }
 
+    pub(crate) fn not_preferred(endpoint: EndpointId) -> Self {
+        Kind::NotPreferred(endpoint).into()
+    }
+
     pub(crate) fn overloaded(endpoint: EndpointId, in_flight: u32) -> Self {
         Kind::Overloaded { endpoint, in_flight }.into()
     }
@@ -124,7 +130,7 @@ impl Error {
     /// request.
     #[must_use]
     pub fn is_no_endpoint(&self) -> bool {
-        matches!(*self.0, Kind::NoEndpoint(_))
+        matches!(*self.0, Kind::NoEndpoint(_) | Kind::NotPreferred(_))
     }
 
     /// The request was turned away because of load.
@@ -188,7 +194,9 @@ impl Error {
     #[must_use]
     pub fn endpoint(&self) -> Option<&EndpointId> {
         match &*self.0 {
-            Kind::Overloaded { endpoint, .. } | Kind::Service { endpoint, .. } => Some(endpoint),
+            Kind::Overloaded { endpoint, .. }
+            | Kind::Service { endpoint, .. }
+            | Kind::NotPreferred(endpoint) => Some(endpoint),
             _ => None,
         }
     }

@@ -210,13 +210,15 @@ impl<'a> Plan<'a> {
             .then(|| places.iter().map(|place| !serves(place)).collect());
         let ramp = self.ramp(&places, serves);
         let restraint = (closed.is_some() || ramp.is_some()).then_some(Restraint { closed, ramp });
-        let Picker { picker, heeds_share, rebuild_at } = self.picker(key, &places, before);
+        let Picker { picker, heeds_share, exclusive, rebuild_at } =
+            self.picker(key, &places, before);
         self.again(rebuild_at);
         let places = (places.len() < candidates.len()).then(|| places.into_boxed_slice());
         Some(Band {
             key,
             picker,
             heeds_share,
+            exclusive,
             rebuild_at,
             places,
             restraint: restraint.map(Box::new),
@@ -250,8 +252,12 @@ impl<'a> Plan<'a> {
         if let (Some(old), Some(previous)) = (old, self.previous) {
             let due = old.rebuild_at.is_some_and(|at| at <= self.now);
             if !due && previous.may_reuse(old, places, self.candidates) {
-                let (picker, heeds_share) = (Arc::clone(&old.picker), old.heeds_share);
-                return Picker { picker, heeds_share, rebuild_at: old.rebuild_at };
+                return Picker {
+                    picker: Arc::clone(&old.picker),
+                    heeds_share: old.heeds_share,
+                    exclusive: old.exclusive,
+                    rebuild_at: old.rebuild_at,
+                };
             }
         }
         let phase = old.and_then(|old| self.contained(|| old.picker.phase()));
@@ -268,11 +274,12 @@ impl<'a> Plan<'a> {
             let (heeds_share, again) = (picker.heeds_share(), picker.rebuild_at());
             let rebuild_at = again.map(|at| at.max(now + SOONEST));
             let rebuild_at = rebuild_at.and_then(|at| self.epoch.checked_add(at));
-            Picker { picker: picker.into(), heeds_share, rebuild_at }
+            let exclusive = picker.is_exclusive();
+            Picker { picker: picker.into(), heeds_share, exclusive, rebuild_at }
         });
         let picker = built.unwrap_or_else(|| {
             let picker = P2c::new().build(&build).into();
-            Picker { picker, heeds_share: true, rebuild_at: None }
+            Picker { picker, heeds_share: true, exclusive: false, rebuild_at: None }
         });
         // What the old picker remembered is the user's, and its drop with it.
         self.contained(move || drop(build));
@@ -288,6 +295,7 @@ impl<'a> Plan<'a> {
 struct Picker {
     picker: Arc<dyn Pick>,
     heeds_share: bool,
+    exclusive: bool,
     rebuild_at: Option<Instant>,
 }
 

@@ -57,9 +57,12 @@ mod driver;
 mod facts;
 mod follow;
 mod follower;
+#[cfg(feature = "cookie")]
+mod homes;
 mod lease;
 mod membership;
 mod operate;
+mod placement;
 mod probing;
 mod record;
 mod registry;
@@ -87,6 +90,8 @@ use self::shared::Shared;
 
 pub(crate) use self::clock::now;
 pub(crate) use self::control::check;
+#[cfg(feature = "cookie")]
+pub(crate) use self::homes::Homes;
 pub(crate) use self::probing::{Listed, Probed, WeakProbed};
 pub(crate) use self::verdicts::{Effect, Finding, ProbeId, ProbePace, ProbeRule};
 

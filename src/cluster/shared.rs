@@ -13,6 +13,7 @@ use super::context::Context;
 use super::control::{Applied, Control, Offer, Services, SourceId, check};
 use super::driver::Driver;
 use super::lease::LeaseGuard;
+use super::placement::Placement;
 use super::registry::Registry;
 use super::retired::Retired;
 use super::snapshot::{Miss, Snapshot};
@@ -124,7 +125,8 @@ impl Shared {
     ) -> Result<LeaseGuard, Error> {
         loop {
             let snapshot = self.published.load();
-            let now = now.or_else(|| snapshot.timed.then(clock::now));
+            let timed = snapshot.timed || context.placement != Placement::Policy;
+            let now = now.or_else(|| timed.then(clock::now));
             let now = now.map(|now| self.nanos(now));
             let (measure, random) = (snapshot.measure, &self.random);
             let moment = Moment { measure, now: now.unwrap_or(0), random };

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::assemble::Candidate;
 use super::band::{Band, BandKey, Bands, choose};
 use super::context::Context;
+use super::placement::Placement;
 use super::tiers::History;
 use crate::endpoint::{EndpointId, Member, Subset};
 use crate::error::{Census, Error};
@@ -72,6 +73,9 @@ impl Snapshot {
             if let Some(member) = self.preferred(preferred, context) {
                 return Ok(member);
             }
+            if context.strict {
+                return Err(Miss::NoEndpoint(Error::not_preferred(preferred.clone())));
+            }
         }
         let group = match &context.subset {
             None => &*self.everyone,
@@ -82,6 +86,31 @@ impl Snapshot {
                 return Err(Miss::Trial(member));
             }
         }
+        self.pick_of(group, context, moment)
+    }
+
+    /// As [`pick`](Self::pick), for who only wants to know: no request goes on trial, and a
+    /// preferred endpoint counts for nothing.
+    #[cfg(feature = "cookie")]
+    pub(crate) fn pick_untried<'a>(
+        &'a self,
+        context: &'a Context,
+        moment: &'a Moment<'a>,
+    ) -> Picked<'a> {
+        let group = match &context.subset {
+            None => &*self.everyone,
+            Some(subset) => self.group_in_use(subset).ok_or(Miss::Unprepared(subset))?,
+        };
+        self.pick_of(group, context, moment)
+    }
+
+    #[inline]
+    fn pick_of<'a>(
+        &'a self,
+        group: &'a Group,
+        context: &'a Context,
+        moment: &'a Moment<'a>,
+    ) -> Picked<'a> {
         if group.spread.is_some() {
             if let Some(found) = self.pick_spread(group, context, moment) {
                 return found;
@@ -183,6 +212,9 @@ impl Snapshot {
         if self.is_faulty() {
             return Some(Ok(candidates.member(any_allowed(&candidates)?)));
         }
+        if context.placement != Placement::Policy && !band.exclusive {
+            return place(&candidates, context.placement);
+        }
         if !band.heeds_share && candidates.is_ramping() {
             return self.pick_ramping(band, &candidates);
         }
@@ -260,6 +292,12 @@ impl Group {
         let ramps = |band: &Band| band.restraint.as_ref().is_some_and(|held| held.ramp.is_some());
         self.bands.iter().any(ramps)
     }
+}
+
+/// Where the request goes that the policy has no say in.
+#[cold]
+fn place<'a>(candidates: &Candidates<'a>, placement: Placement) -> Option<Picked<'a>> {
+    placement.choose(candidates).map(|index| Ok(candidates.member(index)))
 }
 
 /// What a policy's picker did wrong.

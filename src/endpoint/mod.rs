@@ -28,6 +28,8 @@
 mod address;
 mod labels;
 mod node;
+#[cfg_attr(not(feature = "cookie"), allow(dead_code, reason = "for the sticky layer"))]
+mod sessions;
 mod state;
 mod weight;
 
@@ -45,6 +47,9 @@ pub use self::state::{Admin, State};
 pub use self::weight::Weight;
 
 pub(crate) use self::node::{Counts, Evidence, Member, Node, Payload, Tally, Witness, since};
+pub(crate) use self::sessions::Home;
+#[cfg(feature = "cookie")]
+pub(crate) use self::sessions::SLOTS;
 pub use crate::id::EndpointId;
 
 /// An address to send requests to, its identity, and the facts that steer picks.

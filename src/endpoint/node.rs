@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use parking_lot::RwLock;
 
+use super::sessions::{Home, Sessions};
 use super::{Endpoint, EndpointId};
 use crate::error::Error;
 use crate::health::Outcome;
@@ -51,6 +52,7 @@ pub(crate) struct Node {
     pub(crate) load: Load,
     pub(crate) tally: Tally,
     pub(crate) probation: Probation,
+    pub(crate) sessions: Sessions,
     streaks: Streaks,
     witness: Option<Arc<dyn Witness>>,
     epoch: Instant,
@@ -165,6 +167,7 @@ impl Node {
             load: Load::new(parameters),
             tally: Tally::default(),
             probation: Probation::default(),
+            sessions: Sessions::default(),
             streaks: Streaks::default(),
             witness,
             epoch,
@@ -279,6 +282,9 @@ pub(crate) struct Member {
     pub(crate) rank: u8,
     /// Whether it serves requests that ask for it.
     pub(crate) sticky: bool,
+    /// What it is to the sessions that call it home.
+    #[cfg_attr(not(feature = "cookie"), allow(dead_code, reason = "for the sticky layer"))]
+    pub(crate) home: Home,
     /// Whether it gets one request at a time, on trial.
     pub(crate) on_trial: bool,
 }

@@ -133,6 +133,14 @@ pub trait Pick: Send + Sync + 'static {
         false
     }
 
+    /// Whether one endpoint is meant to serve alone, so that beginning sessions and diverted ones
+    /// must go there too instead of where there is room
+    /// ([`Context::with_new_session`](crate::Context::with_new_session)). Asked once, when the
+    /// picker was built. Default no.
+    fn is_exclusive(&self) -> bool {
+        false
+    }
+
     /// What the picker that replaces this one shall know, of any type.
     ///
     /// The next picker of the same group of endpoints gets it as [`Build::memory`]. Default `None`,

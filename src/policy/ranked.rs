@@ -150,6 +150,10 @@ impl Pick for Active {
         true
     }
 
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
     fn pick(&self, candidates: &Candidates<'_>) -> Option<usize> {
         let mut order = self.order.iter().map(|index| *index as usize);
         order.find(|index| candidates.allows(*index))
