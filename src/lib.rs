@@ -44,6 +44,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
+//! | `cookie` | sticky sessions: [`sticky`](https://docs.rs/whippletree/latest/whippletree/sticky/) |
 //! | `hyper` | probes over HTTP and TCP connections of their own: [`probe::HttpCheck`], [`probe::Probe`] |
 //! | `serde` | [`config::ClusterConfig`](https://docs.rs/whippletree/latest/whippletree/config/): a cluster described in TOML, JSON and the like |
 //! | `full` | all of them |
@@ -64,6 +65,8 @@ pub mod load;
 pub mod policy;
 pub mod probe;
 mod random;
+#[cfg(feature = "cookie")]
+pub mod sticky;
 mod sync;
 
 pub use self::balance::{Balance, BalanceLayer};

@@ -21,8 +21,17 @@ pub(crate) struct Homes(Arc<Shared>);
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Evenness {
     pub(crate) home: f64,
+    /// The weight of the endpoint.
+    weight: f64,
     /// Sessions per unit of weight over the endpoints that take new ones.
     pub(crate) mean: f64,
+}
+
+impl Evenness {
+    /// What the endpoint would have if one session more were its.
+    pub(crate) fn with_one_more(self) -> f64 {
+        self.home + 1.0 / self.weight
+    }
 }
 
 impl<S> Cluster<S> {
@@ -87,7 +96,8 @@ impl Homes {
         let (sessions, weights) =
             peers.fold((0.0, 0.0), |sum, member| (sum.0 + load(member), sum.1 + weight(member)));
         let mean = if weights > 0.0 { sessions / weights } else { 0.0 };
-        Some(Evenness { home: load(home) / weight(home).max(1.0), mean })
+        let own = weight(home).max(1.0);
+        Some(Evenness { home: load(home) / own, weight: own, mean })
     }
 
     /// Where a session would begin if it began now, elsewhere than on `except`.
