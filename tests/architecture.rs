@@ -20,10 +20,10 @@ const RANKS: [(&str, u8); 17] = [
     ("cluster", 4),
     ("probe", 5),
     ("balance", 6),
-    ("config", 7),
+    ("config", 8),
     ("sticky", 7),
     ("failover", 7),
-    ("admin", 8),
+    ("admin", 9),
 ];
 
 /// What `use crate::…` may name beside modules: re-exports of the root.

@@ -12,7 +12,7 @@ use hyper::http::uri::Scheme;
 use serde::Deserialize;
 use whippletree::Endpoint;
 use whippletree::balance;
-use whippletree::config::ClusterConfig;
+use whippletree::config::{ClusterConfig, StickyConfig};
 
 use super::cli::Cli;
 
@@ -41,6 +41,10 @@ const MOST_THREADS: usize = 1024;
 ///
 /// [cluster.outlier]                # absent: on, with the defaults
 /// consecutive_failures = 5
+///
+/// [sticky]                         # absent: none; see `whippletree::config::StickyConfig`
+/// cookie = "SRV"
+/// keys = ["0123456789abcdef0123456789abcdef"]
 /// ```
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -54,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) release_delay: Duration,
     #[serde(with = "humantime_serde")]
     pub(crate) shutdown_timeout: Duration,
+    /// Absent: no cookie.
+    pub(crate) sticky: Option<StickyConfig>,
     cluster: ClusterConfig,
     /// Where the values came from, for error messages.
     #[serde(skip)]
@@ -69,6 +75,7 @@ impl Default for Config {
             threads: None,
             release_delay: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(30),
+            sticky: None,
             cluster: ClusterConfig::default(),
             origin: "flags".to_owned(),
         }
@@ -120,6 +127,11 @@ impl Config {
     /// The library's word on a wrong value (it names field and value) and where that value stands.
     pub(crate) fn blame(&self, error: &whippletree::Error) -> String {
         format!("{}: cluster: {error}", self.origin)
+    }
+
+    /// The same of `[sticky]`.
+    pub(crate) fn blame_sticky(&self, error: &whippletree::Error) -> String {
+        format!("{}: sticky: {error}", self.origin)
     }
 }
 

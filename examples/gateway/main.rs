@@ -16,6 +16,7 @@
 //! | `proxy.rs` | one request: prepare it, hand it to the `Balance`, pass the answer on |
 //! | `headers.rs` | what a proxy must remove from and add to a message |
 //! | `refusal.rs` | answers of our own: 400, 502, 503, 504 |
+//! | `sticky.rs` | sessions that stay with their endpoint |
 //! | `tunnel.rs` | WebSocket and other upgrades |
 //! | `admin.rs` | health and statistics, on a listener of their own |
 //! | `shutdown.rs` | the order of things after SIGTERM |
@@ -33,6 +34,7 @@ mod proxy;
 mod refusal;
 mod server;
 mod shutdown;
+mod sticky;
 mod tunnel;
 
 use std::io::Write;
@@ -106,8 +108,10 @@ async fn run(cli: &Cli, config: Config) -> Result<(), Failure> {
         builder =
             endpoints.into_iter().fold(builder, |builder, endpoint| builder.endpoint(endpoint));
     }
-    let proxy = Proxy::new(builder, config.expose_endpoint)
-        .map_err(|error| Failure::config(config.blame(&error)))?;
+    let balance = proxy::balance(builder).map_err(|error| Failure::config(config.blame(&error)))?;
+    let front = sticky::front(&balance, config.sticky.as_ref())
+        .map_err(|error| Failure::config(config.blame_sticky(&error)))?;
+    let proxy = Proxy::new(balance, front, config.expose_endpoint);
     let proxy = Arc::new(proxy);
 
     // From here on a signal finds somebody listening, even in the first millisecond.

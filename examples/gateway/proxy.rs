@@ -19,10 +19,11 @@ use whippletree::{Cluster, Error};
 
 use crate::refusal::Refusal;
 use crate::shutdown::Guard;
+use crate::sticky::Front;
 use crate::{headers, tunnel};
 
 /// One client, and with it one pool of connections, for all endpoints.
-type Shared = Addressed<Client<HttpConnector, Incoming>>;
+pub(crate) type Shared = Addressed<Client<HttpConnector, Incoming>>;
 
 /// What goes out to a client: an endpoint's body, or a line of our own.
 type Body = Either<balance::Body<Incoming>, Full<Bytes>>;
@@ -36,6 +37,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// The balancer behind the listener, and what passed through.
 pub(crate) struct Proxy {
     balance: Balance<Shared>,
+    front: Front,
     expose_endpoint: bool,
     pub(crate) totals: Totals,
 }
@@ -51,18 +53,22 @@ pub(crate) struct Totals {
     pub(crate) rejected: AtomicU64,
 }
 
+/// Puts an HTTP client behind the balancer that `builder` describes.
+pub(crate) fn balance(builder: balance::Builder) -> Result<Balance<Shared>, Error> {
+    let mut connector = HttpConnector::new();
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector.set_nodelay(true);
+    let client = Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .build(connector);
+    builder.tag_responses().shared(client)
+}
+
 impl Proxy {
-    /// Puts an HTTP client behind the balancer that `builder` describes.
-    pub(crate) fn new(builder: balance::Builder, expose_endpoint: bool) -> Result<Self, Error> {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .build(connector);
-        let balance = builder.tag_responses().shared(client)?;
-        Ok(Self { balance, expose_endpoint, totals: Totals::default() })
+    /// Sends requests to `front`, which ends at `balance`.
+    pub(crate) fn new(balance: Balance<Shared>, front: Front, expose_endpoint: bool) -> Self {
+        Self { balance, front, expose_endpoint, totals: Totals::default() }
     }
 
     pub(crate) fn cluster(&self) -> &Cluster<Shared> {
@@ -106,7 +112,7 @@ impl Proxy {
         // Only who asked may be switched: the handle of the client's connection is the permit.
         let client = protocol.map(|_| hyper::upgrade::on(&mut request));
 
-        let mut response = self.balance.clone().oneshot(request).await?;
+        let mut response = self.front.clone().oneshot(request).await?;
 
         let protocol = tunnel::protocol(response.version(), response.headers());
         headers::remove_hop_by_hop(response.headers_mut());

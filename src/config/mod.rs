@@ -30,6 +30,8 @@
 
 mod outlier;
 mod probe;
+#[cfg(feature = "cookie")]
+mod sticky;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,6 +48,8 @@ use crate::policy;
 
 pub use self::outlier::OutlierConfig;
 pub use self::probe::ProbeConfig;
+#[cfg(feature = "cookie")]
+pub use self::sticky::StickyConfig;
 
 /// A cluster's parameters and its list of endpoints.
 ///

@@ -10,6 +10,7 @@ mod health;
 mod limits;
 mod rfc9110;
 mod shutdown;
+mod sticky;
 mod streaming;
 mod support;
 mod traffic;

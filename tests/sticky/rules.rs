@@ -67,6 +67,7 @@ async fn short_outage_diverts_to_one_endpoint_and_brings_nobody_another_home() {
             tokio::task::yield_now().await;
         }
     }
+    println!("{:?}", world.status(&home));
     let back = user.get(&world).await;
     assert_eq!((back.served_by, back.session.state), (home, SessionState::Home));
     assert_eq!(world.layer.counts().rebound, 0);
@@ -215,7 +216,7 @@ async fn keys_rotate_without_the_loss_of_a_session() {
     let mut user = User::default();
     let first = user.get(&world).await;
     let key = crate::world::KEY;
-    let renewed = World::with(&FIVE, Cluster::builder(), |layer| {
+    let renewed = World::with(&FIVE, Cluster::builder(), |_| {
         let layer = whippletree::sticky::StickyLayer::builder().key(new).key(key);
         let start = world.now();
         layer.clock(move || start)
