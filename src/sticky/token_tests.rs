@@ -77,9 +77,9 @@ fn tokens_are_bound_to_key_cookie_and_cluster() {
     let key = KEY.as_bytes().to_vec();
     for others in [
         keys(&["0123456789abcdef0123456789abcdeF"]),
-        Keys::new(&[key.clone()], "SRV2", "cluster"),
-        Keys::new(&[key.clone()], "SRV", "cluster2"),
-        Keys::new(&[key.clone()], "SRVc", "luster"),
+        Keys::new(std::slice::from_ref(&key), "SRV2", "cluster"),
+        Keys::new(std::slice::from_ref(&key), "SRV", "cluster2"),
+        Keys::new(std::slice::from_ref(&key), "SRVc", "luster"),
         Keys::new(&[key], "", "SRVcluster"),
     ] {
         assert_eq!(Token::read(text.as_bytes(), &others), None);
