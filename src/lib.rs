@@ -76,6 +76,6 @@ pub use self::error::{BoxError, Error};
 pub use self::health::Outcome;
 
 /// The README's programs, compiled and run with the documentation tests.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "cookie"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
