@@ -170,7 +170,9 @@ fn cookies_of_others_are_read_without_an_allocation() {
     let mut task = TaskContext::from_waker(Waker::noop());
     let mut send = |cookies: &[HeaderValue]| {
         let mut request = Request::new(());
-        cookies.iter().for_each(|value| drop(request.headers_mut().append(COOKIE, value.clone())));
+        for value in cookies {
+            request.headers_mut().append(COOKIE, value.clone());
+        }
         let Poll::Ready(response) = pin!(sticky.call(request)).poll(&mut task) else {
             panic!("it is ready at once");
         };
