@@ -31,7 +31,10 @@ async fn thousand_users_stay_home_over_restart_outage_and_a_second_balancer() {
     first.settle("a", State::Up).await;
     let users: Vec<reqwest::Client> = (0..1000).map(|_| browser()).collect();
     let homes = all(&users, &first).await;
-    assert_eq!(shares(&homes).into_values().collect::<Vec<_>>(), [200; 5]);
+    // Forty begin at the same time, and a pick does not see those beside it.
+    let even = |count: &usize| (195..=205).contains(count);
+    assert!(shares(&homes).values().all(even), "{:?}", shares(&homes));
+    let of_b = shares(&homes)["b"] as u64;
     assert_eq!(all(&users, &first).await, homes);
 
     // Another balancer, and after it the restart of the first; discovery lists in another order.
@@ -57,7 +60,7 @@ async fn thousand_users_stay_home_over_restart_outage_and_a_second_balancer() {
     restarted.settle("b", State::Up).await;
     assert_eq!(all(&users, &restarted).await, homes);
     let counts = restarted.layer.counts();
-    assert_eq!((counts.rebound, counts.moved, counts.diverted), (0, 0, 400));
+    assert_eq!((counts.rebound, counts.moved, counts.diverted), (0, 0, 2 * of_b));
 
     // A long one: they are rebound to where they were diverted, and stay there.
     servers[1].stop().await;
@@ -68,7 +71,7 @@ async fn thousand_users_stay_home_over_restart_outage_and_a_second_balancer() {
     servers[1].restart().await;
     restarted.settle("b", State::Up).await;
     assert_eq!(all(&users, &restarted).await, diverted);
-    assert_eq!(restarted.layer.counts().rebound, 200);
+    assert_eq!(restarted.layer.counts().rebound, of_b);
 
     // By the operator's word.
     restarted.cluster.set_admin(&id("c"), Admin::Maintenance, "test").unwrap();
