@@ -37,6 +37,8 @@ pub struct Error(Box<Kind>, History);
 enum Kind {
     #[error("no available endpoint: {0}")]
     NoEndpoint(Census),
+    #[error("endpoint {0} alone was asked for, and may not serve")]
+    NotPreferred(EndpointId),
     #[error("endpoint {endpoint} has {in_flight} requests in flight, as many as it can count")]
     Overloaded { endpoint: EndpointId, in_flight: u32 },
     #[error("overloaded: {0}")]
@@ -145,6 +147,10 @@ impl Error {
         Kind::NoEndpoint(census).into()
     }
 
+    pub(crate) fn not_preferred(endpoint: EndpointId) -> Self {
+        Kind::NotPreferred(endpoint).into()
+    }
+
     pub(crate) fn overloaded(endpoint: EndpointId, in_flight: u32) -> Self {
         Kind::Overloaded { endpoint, in_flight }.into()
     }
@@ -194,7 +200,7 @@ impl Error {
     /// request.
     #[must_use]
     pub fn is_no_endpoint(&self) -> bool {
-        matches!(*self.0, Kind::NoEndpoint(_))
+        matches!(*self.0, Kind::NoEndpoint(_) | Kind::NotPreferred(_))
     }
 
     /// The request was turned away because of load: all endpoints that it could have gone to were at
@@ -266,7 +272,8 @@ impl Error {
         match &*self.0 {
             Kind::Overloaded { endpoint, .. }
             | Kind::Service { endpoint, .. }
-            | Kind::Unready { endpoint, .. } => Some(endpoint),
+            | Kind::Unready { endpoint, .. }
+            | Kind::NotPreferred(endpoint) => Some(endpoint),
             Kind::Silent { endpoint, .. } => endpoint.as_ref(),
             _ => None,
         }

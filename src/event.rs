@@ -103,6 +103,27 @@ pub enum Event {
         /// The priority of the tier that serves, if any can.
         to: Option<u32>,
     },
+    /// Sessions have left an endpoint at safe points, because it has too many or takes no new ones.
+    /// Told for the first, and then every ten seconds at most.
+    SessionsMoved {
+        /// Where they were at home.
+        from: EndpointId,
+        /// Where the last of them went.
+        to: EndpointId,
+        /// How many have moved since this was told last.
+        moved: u64,
+        /// The sessions of the endpoint that are left, per unit of its weight.
+        left: u32,
+        /// The mean of its peers.
+        mean: u32,
+    },
+    /// The application could not hand a session over: it stays where it is. Told as the above.
+    SessionStayed {
+        /// Where it stays.
+        home: EndpointId,
+        /// What hindered it.
+        reason: Arc<str>,
+    },
     /// A source delivered an error, or something that was refused; its last set stays in use.
     DiscoveryFailed {
         /// The source's name.
@@ -169,6 +190,14 @@ impl fmt::Display for Event {
                 (None, Some(to)) => write!(f, "tier of priority {to} serves"),
                 (_, None) => f.write_str("no endpoint can serve"),
             },
+            Self::SessionsMoved { from, to, moved, left, mean } => write!(
+                f,
+                "{moved} sessions moved from endpoint {from}, the last to {to}: {left} are left \
+                 where the mean is {mean}"
+            ),
+            Self::SessionStayed { home, reason } => {
+                write!(f, "session not moved from endpoint {home}: {reason}")
+            }
             Self::DiscoveryFailed { source, reason } => {
                 write!(f, "discovery by {source} failed: {reason}")
             }
@@ -272,6 +301,7 @@ impl Bus {
             Event::ProbeUp { .. }
             | Event::Returned(_)
             | Event::Administered { .. }
+            | Event::SessionsMoved { .. }
             | Event::PanicLeft => tracing::info!(target: "whippletree", cluster, "{event}"),
             _ => tracing::warn!(target: "whippletree", cluster, "{event}"),
         }

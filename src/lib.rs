@@ -47,6 +47,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
+//! | `cookie` | sticky sessions: [`sticky`](https://docs.rs/whippletree/latest/whippletree/sticky/) |
 //! | `hyper` | probes over HTTP and TCP connections of their own: [`probe::HttpCheck`], [`probe::Probe`] |
 //! | `http2` | streams that HTTP/2 says were not processed are sent elsewhere, whatever their method ([`failover`]) |
 //! | `serde` | [`config::ClusterConfig`](https://docs.rs/whippletree/latest/whippletree/config/): a cluster described in TOML, JSON and the like |
@@ -71,6 +72,8 @@ pub mod load;
 pub mod policy;
 pub mod probe;
 mod random;
+#[cfg(feature = "cookie")]
+pub mod sticky;
 mod sync;
 
 pub use self::balance::{Balance, BalanceLayer};
@@ -80,6 +83,6 @@ pub use self::error::{BoxError, Error};
 pub use self::health::Outcome;
 
 /// The README's programs, compiled and run with the documentation tests.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "cookie"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

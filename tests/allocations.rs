@@ -195,3 +195,37 @@ fn a_balanced_call_allocates_nothing_of_its_own() {
         assert_eq!(balance.cluster().status().endpoints[0].in_flight, 0);
     }
 }
+
+#[cfg(feature = "cookie")]
+#[test]
+fn cookies_of_others_are_read_without_an_allocation() {
+    use http::header::{COOKIE, HeaderValue, SET_COOKIE};
+    use tower::Layer;
+    use whippletree::sticky::StickyLayer;
+
+    let balance = Balance::builder().endpoints(endpoints(3, |_| 1)).unwrap();
+    let balance = balance.connect(|_| Instant).unwrap();
+    let layer = StickyLayer::builder().key("0123456789abcdef").build(balance.cluster()).unwrap();
+    let mut sticky = layer.layer(balance);
+    let mut task = TaskContext::from_waker(Waker::noop());
+    let mut send = |cookies: &[HeaderValue]| {
+        let mut request = Request::new(());
+        for value in cookies {
+            request.headers_mut().append(COOKIE, value.clone());
+        }
+        let Poll::Ready(response) = pin!(sticky.call(request)).poll(&mut task) else {
+            panic!("it is ready at once");
+        };
+        response.unwrap()
+    };
+    let set = send(&[]).headers()[SET_COOKIE].to_str().unwrap().to_owned();
+    let own = HeaderValue::from_str(set.split(';').next().unwrap()).unwrap();
+    let many = HeaderValue::from_str(&vec!["name=value"; 4096].join("; ")).unwrap();
+    let few = HeaderValue::from_static("a=b");
+    let counted = |cookies: [HeaderValue; 2], send: &mut dyn FnMut(&[HeaderValue])| {
+        allocations(|| send(&cookies))
+    };
+    let mut send = |cookies: &[HeaderValue]| drop(send(cookies));
+    let with_few = counted([own.clone(), few], &mut send);
+    assert_eq!(counted([own, many], &mut send), with_few);
+}

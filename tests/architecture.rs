@@ -25,7 +25,7 @@ const RANKS: [(&str, u8); 19] = [
     ("sticky", 7),
     ("failover", 7),
     ("limit", 7),
-    ("admin", 8),
+    ("admin", 9),
 ];
 
 /// What `use crate::…` may name beside modules: re-exports of the root.

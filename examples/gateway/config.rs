@@ -13,7 +13,7 @@ use serde::Deserialize;
 use whippletree::Endpoint;
 use whippletree::affinity::AffinityLayer;
 use whippletree::balance;
-use whippletree::config::{ClusterConfig, FailoverConfig, QueueConfig};
+use whippletree::config::{ClusterConfig, FailoverConfig, QueueConfig, StickyConfig};
 
 use super::cli::Cli;
 
@@ -52,6 +52,10 @@ const MOST_THREADS: usize = 1024;
 /// [queue]                          # absent: none; for endpoints with `max_in_flight`
 /// size = 1000
 /// timeout = "5s"
+///
+/// [sticky]                         # absent: none; see `whippletree::config::StickyConfig`
+/// cookie = "SRV"
+/// keys = ["0123456789abcdef0123456789abcdef"]
 /// ```
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -65,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) release_delay: Duration,
     #[serde(with = "humantime_serde")]
     pub(crate) shutdown_timeout: Duration,
+    /// Absent: no cookie.
+    pub(crate) sticky: Option<StickyConfig>,
     cluster: ClusterConfig,
     pub(crate) failover: FailoverConfig,
     queue: Option<QueueConfig>,
@@ -82,6 +88,7 @@ impl Default for Config {
             threads: None,
             release_delay: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(30),
+            sticky: None,
             cluster: ClusterConfig::default(),
             failover: FailoverConfig::default(),
             queue: None,
@@ -142,6 +149,11 @@ impl Config {
     /// The library's word on a wrong value (it names field and value) and where that value stands.
     pub(crate) fn blame(&self, error: &whippletree::Error) -> String {
         format!("{}: cluster: {error}", self.origin)
+    }
+
+    /// The same of `[sticky]`.
+    pub(crate) fn blame_sticky(&self, error: &whippletree::Error) -> String {
+        format!("{}: sticky: {error}", self.origin)
     }
 }
 

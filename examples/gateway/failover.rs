@@ -5,10 +5,10 @@
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use tower::Layer;
-use whippletree::Error;
 use whippletree::balance::{Addressed, Balance};
 use whippletree::config::FailoverConfig;
 use whippletree::failover::{Failover, FailoverService, Replay};
+use whippletree::{Cluster, Error};
 
 /// What is sent to an endpoint: the client's body, kept up to a limit in case it is needed again.
 pub(crate) type Outgoing = Replay<Incoming>;
@@ -20,6 +20,7 @@ pub(crate) type Shared = Addressed<Client<HttpConnector, Outgoing>>;
 #[derive(Clone)]
 pub(crate) struct Guarded {
     pub(crate) service: FailoverService<Balance<Shared>>,
+    pub(crate) cluster: Cluster<Shared>,
     pub(crate) failover: Failover,
 }
 
@@ -27,6 +28,7 @@ impl Guarded {
     pub(crate) fn new(balance: Balance<Shared>, config: &FailoverConfig) -> Result<Self, Error> {
         let failover = config.failover()?;
         let layer = config.layer_of(failover.clone())?;
-        Ok(Self { service: layer.layer(balance), failover })
+        let cluster = balance.cluster().clone();
+        Ok(Self { service: layer.layer(balance), cluster, failover })
     }
 }

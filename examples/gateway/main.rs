@@ -17,6 +17,7 @@
 //! | `failover.rs` | what is sent again, and on what |
 //! | `headers.rs` | what a proxy must remove from and add to a message |
 //! | `refusal.rs` | answers of our own: 400, 502, 503, 504 |
+//! | `sticky.rs` | sessions that stay with their endpoint |
 //! | `tunnel.rs` | WebSocket and other upgrades |
 //! | `admin.rs` | health and statistics, on a listener of their own |
 //! | `shutdown.rs` | the order of things after SIGTERM |
@@ -35,6 +36,7 @@ mod proxy;
 mod refusal;
 mod server;
 mod shutdown;
+mod sticky;
 mod tunnel;
 
 use std::io::Write;
@@ -46,6 +48,7 @@ use tokio::net::TcpListener;
 
 use crate::cli::Cli;
 use crate::config::Config;
+use crate::failover::Guarded;
 use crate::proxy::Proxy;
 use crate::shutdown::Shutdown;
 
@@ -109,8 +112,12 @@ async fn run(cli: &Cli, config: Config) -> Result<(), Failure> {
             endpoints.into_iter().fold(builder, |builder, endpoint| builder.endpoint(endpoint));
     }
     let affinity = config.affinity().map_err(Failure::config)?;
-    let proxy = Proxy::new(builder, affinity, &config)
-        .map_err(|error| Failure::config(config.blame(&error)))?;
+    let blame = |error| Failure::config(config.blame(&error));
+    let balance = proxy::balance(builder).map_err(blame)?;
+    let guarded = Guarded::new(balance, &config.failover).map_err(blame)?;
+    let front = sticky::front(&guarded, config.sticky.as_ref())
+        .map_err(|error| Failure::config(config.blame_sticky(&error)))?;
+    let proxy = Proxy::new(guarded, affinity, front, config.expose_endpoint);
     let proxy = Arc::new(proxy);
 
     // From here on a signal finds somebody listening, even in the first millisecond.

@@ -15,13 +15,13 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tower::ServiceExt;
 use whippletree::affinity::{AffinityLayer, Peer};
-use whippletree::balance::{self, ServedBy};
+use whippletree::balance::{self, Balance, ServedBy};
 use whippletree::{Cluster, Error};
 
-use crate::config::Config;
 use crate::failover::{Guarded, Shared};
 use crate::refusal::Refusal;
 use crate::shutdown::Guard;
+use crate::sticky::Front;
 use crate::{headers, tunnel};
 
 /// What goes out to a client: an endpoint's body, or a line of our own.
@@ -35,9 +35,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The balancer behind the listener, and what passed through.
 pub(crate) struct Proxy {
-    balance: Guarded,
-    cluster: Cluster<Shared>,
+    guarded: Guarded,
     affinity: Option<AffinityLayer>,
+    front: Front,
     expose_endpoint: bool,
     pub(crate) totals: Totals,
 }
@@ -53,34 +53,36 @@ pub(crate) struct Totals {
     pub(crate) rejected: AtomicU64,
 }
 
+/// Puts an HTTP client behind the balancer that `builder` describes.
+pub(crate) fn balance(builder: balance::Builder) -> Result<Balance<Shared>, Error> {
+    let mut connector = HttpConnector::new();
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector.set_nodelay(true);
+    let client = Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .build(connector);
+    builder.tag_responses().shared(client)
+}
+
 impl Proxy {
-    /// Puts an HTTP client behind the balancer that `builder` describes.
+    /// Sends requests to `front`, which ends at `guarded`.
     pub(crate) fn new(
-        builder: balance::Builder,
+        guarded: Guarded,
         affinity: Option<AffinityLayer>,
-        config: &Config,
-    ) -> Result<Self, Error> {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .build(connector);
-        let balance = builder.tag_responses().shared(client)?;
-        let cluster = balance.cluster().clone();
-        let balance = Guarded::new(balance, &config.failover)?;
-        let expose_endpoint = config.expose_endpoint;
-        Ok(Self { balance, cluster, affinity, expose_endpoint, totals: Totals::default() })
+        front: Front,
+        expose_endpoint: bool,
+    ) -> Self {
+        Self { guarded, affinity, front, expose_endpoint, totals: Totals::default() }
     }
 
     pub(crate) fn cluster(&self) -> &Cluster<Shared> {
-        &self.cluster
+        &self.guarded.cluster
     }
 
     /// Requests that were sent again.
     pub(crate) fn retries(&self) -> u64 {
-        self.balance.failover.stats().retries
+        self.guarded.failover.stats().retries
     }
 
     /// Answers `request` of the client at `peer`, whatever happens.
@@ -132,7 +134,7 @@ impl Proxy {
         // Only who asked may be switched: the handle of the client's connection is the permit.
         let client = protocol.map(|_| hyper::upgrade::on(&mut request));
 
-        let mut response = self.balance.service.clone().oneshot(request).await?;
+        let mut response = self.front.clone().oneshot(request).await?;
 
         let protocol = tunnel::protocol(response.version(), response.headers());
         headers::remove_hop_by_hop(response.headers_mut());

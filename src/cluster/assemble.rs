@@ -225,15 +225,14 @@ impl<'a> Plan<'a> {
         let limited = places.iter().any(|place| self.endpoint(*place).is_limited());
         let restrained = closed.is_some() || ramp.is_some() || limited;
         let restraint = restrained.then_some(Restraint { closed, ramp, limited });
-        let picker = self.picker(key, &places, before);
-        let Picker { picker, heeds_share, waits_for_full, rebuild_at } = picker;
+        let Picker { picker, heeds_share, rebuild_at } = self.picker(key, &places, before);
         self.again(rebuild_at);
         let places = (places.len() < candidates.len()).then(|| places.into_boxed_slice());
         Some(Band {
             key,
             picker,
             heeds_share,
-            waits_for_full,
+            exclusive: !self.rules.policy_spreads,
             rebuild_at,
             places,
             restraint: restraint.map(Box::new),
@@ -249,7 +248,6 @@ impl<'a> Plan<'a> {
                 return Picker {
                     picker: Arc::clone(&old.picker),
                     heeds_share: old.heeds_share,
-                    waits_for_full: old.waits_for_full,
                     rebuild_at: old.rebuild_at,
                 };
             }
@@ -266,14 +264,13 @@ impl<'a> Plan<'a> {
         let built = self.contained(|| {
             let picker = policy.build(&build);
             let (heeds_share, again) = (picker.heeds_share(), picker.rebuild_at());
-            let waits_for_full = picker.waits_for_full();
             let rebuild_at = again.map(|at| at.max(now + SOONEST));
             let rebuild_at = rebuild_at.and_then(|at| self.epoch.checked_add(at));
-            Picker { picker: picker.into(), heeds_share, waits_for_full, rebuild_at }
+            Picker { picker: picker.into(), heeds_share, rebuild_at }
         });
         let picker = built.unwrap_or_else(|| {
             let picker = P2c::new().build(&build).into();
-            Picker { picker, heeds_share: true, waits_for_full: false, rebuild_at: None }
+            Picker { picker, heeds_share: true, rebuild_at: None }
         });
         // What the old picker remembered is the user's, and its drop with it.
         self.contained(move || drop(build));
@@ -298,7 +295,6 @@ struct TierState {
 struct Picker {
     picker: Arc<dyn Pick>,
     heeds_share: bool,
-    waits_for_full: bool,
     rebuild_at: Option<Instant>,
 }
 

@@ -18,8 +18,8 @@ pub(super) struct Band {
     pub(super) restraint: Option<Box<Restraint>>,
     /// Whether the picker takes care of slow start itself.
     pub(super) heeds_share: bool,
-    /// Whether the picker waits for an endpoint that is full.
-    pub(super) waits_for_full: bool,
+    /// Whether one endpoint is to serve alone.
+    pub(super) exclusive: bool,
     /// When the policy wants to build again, though nothing has changed.
     pub(super) rebuild_at: Option<Instant>,
 }

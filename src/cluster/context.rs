@@ -1,5 +1,6 @@
 use std::time::{Duration, Instant};
 
+use super::placement::Placement;
 use crate::endpoint::{EndpointId, Subset};
 use crate::policy::Asked;
 
@@ -22,6 +23,9 @@ pub struct Context {
     pub(crate) prefer_wait: Option<Duration>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) subset: Option<Subset>,
+    pub(crate) placement: Placement,
+    /// Whether only the preferred endpoint will do.
+    pub(crate) strict: bool,
 }
 
 /// What becomes of a request whose preferred endpoint is full.
@@ -43,6 +47,8 @@ impl Context {
             prefer_wait: None,
             deadline: None,
             subset: None,
+            placement: Placement::Policy,
+            strict: false,
         }
     }
 
@@ -77,6 +83,50 @@ impl Context {
     #[must_use]
     pub fn with_deadline(mut self, at: Instant) -> Self {
         self.deadline = Some(at);
+        self
+    }
+
+    /// Lets the pick fail if the [preferred](Self::with_prefer) endpoint may not serve this request,
+    /// instead of taking another one. Without a preferred endpoint nothing changes.
+    #[must_use]
+    pub fn or_fail(mut self) -> Self {
+        self.strict = true;
+        self
+    }
+
+    /// Says that the request begins a session, which will ask for the same endpoint again and
+    /// again: whatever the policy says, it goes to the endpoint with the fewest sessions and requests
+    /// in flight for its weight. How many sessions there are, the cluster knows from its
+    /// `StickyLayer`s. Reads all endpoints.
+    ///
+    /// The policy [`Ranked`](crate::policy::Ranked) decides all the same, as does any other that
+    /// [does not spread](crate::policy::Policy::spreads).
+    ///
+    /// ```
+    /// use whippletree::{Cluster, Context, Endpoint};
+    ///
+    /// let cluster = Cluster::builder().connect(|_| ());
+    /// cluster.replace([Endpoint::new("a:80")?, Endpoint::new("b:80")?.with_weight(4)])?;
+    /// let context = Context::new().with_new_session();
+    /// let leases: Vec<_> = (0..5).map(|_| cluster.pick(&context)).collect::<Result<_, _>>()?;
+    /// let on_a = leases.iter().filter(|lease| lease.id().as_str() == "a:80").count();
+    /// assert_eq!(on_a, 1);
+    /// # Ok::<(), whippletree::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_new_session(mut self) -> Self {
+        self.placement = Placement::NewSession;
+        self
+    }
+
+    /// Names the key of a session whose [preferred](Self::with_prefer) endpoint may not serve: the
+    /// same endpoint then stands in for it at every request, in every process, by the highest
+    /// random weight of the key ([`Rendezvous`](crate::policy::Rendezvous)). Policies that
+    /// [do not spread](crate::policy::Policy::spreads) decide themselves.
+    /// Reads all endpoints, but only when another has to serve.
+    #[must_use]
+    pub fn with_stand_in(mut self, key: u64) -> Self {
+        self.placement = Placement::StandIn(key);
         self
     }
 

@@ -12,7 +12,7 @@ use crate::health::outlier::{Ejections, Reason, Sample};
 use crate::health::{Counter, Standing};
 
 use super::verdicts::{Effect, ProbeId, ProbeRule};
-use crate::endpoint::{Admin, State};
+use crate::endpoint::{Admin, Home, State};
 
 pub(super) struct Facts {
     pub(super) admin: AdminFact,
@@ -23,6 +23,8 @@ pub(super) struct Facts {
     pub(super) adjustments: BTreeMap<Arc<str>, i32>,
     /// Since when it has been fit to serve; slow start counts from here.
     pub(super) fit_since: Option<Instant>,
+    /// Since when it has not served the sessions that call it home.
+    pub(super) out_since: Option<Instant>,
     /// Since when its state is what it is.
     pub(super) state_since: Instant,
     /// Since when its weight is 0, if it is.
@@ -108,6 +110,7 @@ impl Facts {
             outlier: OutlierFact::new(now),
             adjustments: BTreeMap::new(),
             fit_since: None,
+            out_since: None,
             state_since: now,
             weightless_since: now,
         }
@@ -144,6 +147,18 @@ impl Facts {
             proven: !unproven,
             sticky: fit && self.admin.state != Admin::Maintenance,
             on_trial: half_open && healthy && wanted && !self.is_probed(),
+        }
+    }
+
+    /// What the endpoint is to the sessions that call it home.
+    pub(super) fn home(&self, fitness: Fitness) -> Home {
+        // Fit, and yet it serves nobody: the operator's word.
+        let closed = fitness.fit || self.admin.state == Admin::Maintenance;
+        match (fitness.sticky, fitness.wanted) {
+            (true, true) => Home::Serves,
+            (true, false) => Home::Leaves,
+            (false, _) if closed => Home::Closed,
+            (false, _) => Home::Out { since: self.out_since.unwrap_or(self.state_since) },
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::band::Band;
 use super::context::Context;
+use super::placement::Placement;
 use super::snapshot::{Group, Miss, Picked, Snapshot};
 use crate::endpoint::EndpointId;
 use crate::error::{Crowd, Error};
@@ -19,14 +20,15 @@ impl Snapshot {
         &'a self,
         band: &'a Band,
         candidates: &Candidates<'a>,
+        placement: Placement,
     ) -> Option<Picked<'a>> {
         let mut fault = None;
         for _ in 0..RACES {
-            match self.choose(band, candidates) {
+            match self.choose(band, candidates, placement) {
                 Ok(Some(index)) if candidates.claim(index) => {
                     return Some(Err(Miss::Counted(candidates.member(index), None)));
                 }
-                Ok(Some(_)) if band.waits_for_full => {
+                Ok(Some(_)) if band.exclusive => {
                     return Some(Err(Miss::NoEndpoint(Error::crowded(Crowd::Full(1)))));
                 }
                 Ok(Some(_)) => {}

@@ -45,6 +45,7 @@
 //! not for other picks.
 
 mod acquire;
+mod ask;
 mod assemble;
 mod attempt;
 mod band;
@@ -59,6 +60,8 @@ mod driver;
 mod facts;
 mod follow;
 mod follower;
+#[cfg(feature = "cookie")]
+mod homes;
 mod judge;
 mod lease;
 mod limited;
@@ -66,6 +69,7 @@ mod line;
 mod membership;
 mod operate;
 mod pick;
+mod placement;
 mod probing;
 mod queue;
 mod record;
@@ -96,6 +100,8 @@ use self::shared::Shared;
 
 pub(crate) use self::attempt::Verdict;
 pub(crate) use self::clock::now;
+#[cfg(feature = "cookie")]
+pub(crate) use self::homes::Homes;
 pub(crate) use self::membership::check;
 pub(crate) use self::probing::{Listed, Probed, WeakProbed};
 pub(crate) use self::verdicts::{Effect, Finding, ProbeId, ProbePace, ProbeRule};

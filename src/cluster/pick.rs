@@ -7,6 +7,7 @@ use super::clock;
 use super::context::{Context, IfFull};
 use super::control::Applied;
 use super::lease::LeaseGuard;
+use super::placement::Placement;
 use super::shared::Shared;
 use super::snapshot::{Miss, Snapshot};
 use crate::endpoint::Subset;
@@ -58,7 +59,8 @@ impl Shared {
     ) -> Result<LeaseGuard, Error> {
         loop {
             let snapshot = self.published.load();
-            let now = now.or_else(|| snapshot.timed.then(|| self.nanos(clock::now())));
+            let timed = snapshot.timed || context.placement != Placement::Policy;
+            let now = now.or_else(|| timed.then(|| self.nanos(clock::now())));
             let moment = self.moment(&snapshot, now, if_full);
             match snapshot.pick(context, &moment) {
                 Ok(member) => return LeaseGuard::begin(member, now),

@@ -134,6 +134,7 @@ impl Record {
     /// requests under way finish on the old payload and are counted until they end.
     pub(super) fn replace(&mut self, node: Arc<Node>, applied: &mut Applied) {
         node.load.inherit(&self.node.load);
+        node.sessions.inherit(&self.node.sessions);
         self.facts.outlier.start_interval(&node.tally);
         let old = std::mem::replace(&mut self.node, node);
         self.past.nodes.push(old);
@@ -181,8 +182,12 @@ impl Record {
         }
         if !fitness.sticky {
             self.facts.fit_since = None;
+            self.facts.out_since.get_or_insert(now);
         } else if self.facts.fit_since.is_none() {
             self.facts.fit_since = Some(now);
+        }
+        if fitness.sticky {
+            self.facts.out_since = None;
         }
         applied.news |= (state, fitness, self.rank()) != before;
     }
@@ -194,6 +199,7 @@ impl Record {
             node: Arc::clone(&self.node),
             rank: self.rank(),
             sticky: fitness.sticky,
+            home: self.facts.home(fitness),
             on_trial: fitness.on_trial,
             limit: self.endpoint.max_in_flight().map_or(UNLIMITED, NonZeroU32::get),
         };

@@ -1,22 +1,22 @@
 //! What picks read: one immutable value, replaced whole.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::ask::{Fault, any_allowed, ask, choose_ramping};
 use super::assemble::Candidate;
 use super::attempt::Prospect;
 use super::band::{Band, BandKey, Bands, choose};
 use super::context::Context;
+use super::placement::Placement;
 use super::tiers::History;
 use super::trials::Trials;
 use crate::endpoint::{EndpointId, Member, Subset};
 use crate::error::{Census, Error};
 use crate::load::Measure;
 use crate::policy::{Candidates, Moment};
-use crate::random::{below, mix};
+use crate::random::mix;
 
 /// The endpoints, and pickers for every group of them that a request may ask for.
 pub(crate) struct Snapshot {
@@ -69,9 +69,6 @@ pub(crate) enum Miss<'a> {
 
 pub(super) type Picked<'a> = Result<&'a Member, Miss<'a>>;
 
-/// How often a pick asks again when slow start has turned it away.
-const AGAIN: usize = 4;
-
 impl Snapshot {
     /// As [`pick`](Self::pick) for the usual request to the usual cluster, with as few steps as can
     /// be; `None` where it takes more than that.
@@ -81,7 +78,9 @@ impl Snapshot {
         context: &'a Context,
         moment: &'a Moment<'a>,
     ) -> Option<Picked<'a>> {
-        let usual = context.prefer.is_none() && context.subset.is_none();
+        let usual = context.prefer.is_none()
+            && context.subset.is_none()
+            && context.placement == Placement::Policy;
         if !usual || !self.everyone.straight || self.is_faulty() {
             return None;
         }
@@ -98,6 +97,9 @@ impl Snapshot {
         if let Some(preferred) = &context.prefer {
             if let Some(found) = self.pick_preferred(preferred, context, moment) {
                 return found;
+            }
+            if context.strict {
+                return Err(Miss::NoEndpoint(Error::not_preferred(preferred.clone())));
             }
         }
         let group = match &context.subset {
@@ -125,6 +127,24 @@ impl Snapshot {
         }
     }
 
+    /// Where a request would be [placed](Placement); nothing is counted and nobody is tried.
+    #[cfg(feature = "cookie")]
+    pub(super) fn would_place<'a>(
+        &'a self,
+        context: &'a Context,
+        moment: &'a Moment<'a>,
+    ) -> Option<&'a Member> {
+        let group = match &context.subset {
+            None => &*self.everyone,
+            Some(subset) => self.subsets.get(subset)?,
+        };
+        group.bands.iter().find_map(|band| {
+            let candidates = band.candidates(&self.members, context, moment);
+            let index = self.choose(band, &candidates, context.placement).ok()??;
+            Some(candidates.member(index))
+        })
+    }
+
     /// Whether a request that asks for nothing in particular finds an endpoint, be it on trial.
     pub(crate) fn is_available(&self) -> bool {
         self.surely_available() || self.everyone.trials.is_open(&self.members)
@@ -150,6 +170,11 @@ impl Snapshot {
 
     pub(super) fn is_faulty(&self) -> bool {
         self.faulty.load(Ordering::Relaxed)
+    }
+
+    #[cfg(feature = "cookie")]
+    pub(crate) fn find(&self, id: &EndpointId) -> Option<&Member> {
+        self.place_of(id).map(|place| &self.members[place])
     }
 
     pub(super) fn place_of(&self, id: &EndpointId) -> Option<usize> {
@@ -217,9 +242,9 @@ impl Snapshot {
     ) -> Option<Picked<'a>> {
         let candidates = band.candidates(&self.members, context, moment);
         if band.is_limited() {
-            return self.pick_limited(band, &candidates);
+            return self.pick_limited(band, &candidates, context.placement);
         }
-        match self.choose(band, &candidates) {
+        match self.choose(band, &candidates, context.placement) {
             Ok(index) => Some(Ok(candidates.member(index?))),
             Err(fault) => self.make_do(&candidates, &fault),
         }
@@ -231,7 +256,11 @@ impl Snapshot {
         &self,
         band: &Band,
         candidates: &Candidates<'_>,
+        placement: Placement,
     ) -> Result<Option<usize>, Fault> {
+        if placement != Placement::Policy && !band.exclusive {
+            return Ok(placement.choose(candidates));
+        }
         if self.is_faulty() {
             return Ok(any_allowed(candidates));
         }
@@ -300,73 +329,4 @@ impl Group {
     pub(super) fn is_ramping(&self) -> bool {
         self.bands.iter().any(Band::is_ramping)
     }
-}
-
-/// What a policy's picker did wrong.
-pub(super) enum Fault {
-    Nothing,
-    Index(usize),
-    Panic(Box<dyn std::any::Any + Send>),
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Nothing => f.write_str("picked nothing, although there are endpoints to pick"),
-            Self::Index(index) => write!(f, "picked index {index}, which is not allowed"),
-            Self::Panic(panic) => Error::panicked("pick", &**panic).fmt(f),
-        }
-    }
-}
-
-/// The picker's answer, checked.
-#[inline(always)]
-fn ask(band: &Band, candidates: &Candidates<'_>) -> Result<Option<usize>, Fault> {
-    match catch_unwind(AssertUnwindSafe(|| band.picker.pick(candidates))) {
-        // Whether it is full by now, its claim will tell.
-        Ok(Some(index)) if index < candidates.len() && candidates.permits(index) => Ok(Some(index)),
-        Ok(None) => none_allowed(candidates),
-        Ok(Some(index)) => Err(Fault::Index(index)),
-        Err(panic) => Err(Fault::Panic(panic)),
-    }
-}
-
-/// A picker may say that there is nothing to pick only if that is so. Where there are limits all may
-/// have been full at that moment.
-#[cold]
-fn none_allowed(candidates: &Candidates<'_>) -> Result<Option<usize>, Fault> {
-    let allowed = || (0..candidates.len()).any(|index| candidates.allows(index));
-    if candidates.is_limited() || !allowed() { Ok(None) } else { Err(Fault::Nothing) }
-}
-
-/// Asks a picker that knows nothing of slow start, and turns away from endpoints that are in it as
-/// often as their share says.
-#[cold]
-fn choose_ramping(band: &Band, candidates: &Candidates<'_>) -> Result<Option<usize>, Fault> {
-    let mut passed = [usize::MAX; AGAIN];
-    let mut last = None;
-    for round in 0..=AGAIN {
-        let Some(index) = ask(band, &candidates.without(&passed[..round]))? else {
-            break;
-        };
-        last = Some(index);
-        if round == AGAIN || candidates.admits(index) {
-            break;
-        }
-        passed[round] = index;
-    }
-    Ok(last)
-}
-
-/// What serves while the policy is at fault: any allowed endpoint, in proportion to its weight.
-fn any_allowed(candidates: &Candidates<'_>) -> Option<usize> {
-    let allowed = || (0..candidates.len()).filter(|&index| candidates.allows(index));
-    let weight = |index| usize::from(candidates.member(index).endpoint.weight().get());
-    let rim: usize = allowed().map(weight).sum();
-    let mut point = below((candidates.random() >> 32) as u32, rim);
-    allowed().find(|&index| {
-        let (here, left) = (point < weight(index), point.saturating_sub(weight(index)));
-        point = left;
-        here
-    })
 }

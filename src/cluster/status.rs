@@ -54,6 +54,9 @@ pub struct EndpointStatus {
     pub rank: u8,
     /// How often live traffic had it ejected.
     pub ejections: u64,
+    /// The sessions that call it home, as far as this process has seen them within the window of
+    /// its `StickyLayer`; `None` if there was none yet. An estimate.
+    pub sessions: Option<u32>,
     /// Requests in flight.
     pub in_flight: u32,
     /// Requests begun.
@@ -226,6 +229,7 @@ impl Record {
             share,
             rank: self.rank(),
             ejections: self.facts.outlier.times,
+            sessions: self.node.sessions.count(shared.nanos(now)),
             in_flight: counts.in_flight,
             requests: counts.requests,
             successes: counts.succeeded,

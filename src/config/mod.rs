@@ -33,6 +33,8 @@ mod hash;
 mod outlier;
 mod probe;
 mod queue;
+#[cfg(feature = "cookie")]
+mod sticky;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -50,6 +52,8 @@ pub use self::failover::FailoverConfig;
 pub use self::outlier::OutlierConfig;
 pub use self::probe::ProbeConfig;
 pub use self::queue::QueueConfig;
+#[cfg(feature = "cookie")]
+pub use self::sticky::StickyConfig;
 
 /// A cluster's parameters and its list of endpoints.
 ///

@@ -28,6 +28,8 @@
 mod address;
 mod labels;
 mod node;
+#[cfg_attr(not(feature = "cookie"), allow(dead_code, reason = "for the sticky layer"))]
+mod sessions;
 mod state;
 mod weight;
 
@@ -48,6 +50,9 @@ pub use self::weight::Weight;
 pub(crate) use self::node::{
     Counts, Evidence, Member, Node, Payload, Tally, UNLIMITED, Usher, Witness, since,
 };
+pub(crate) use self::sessions::Home;
+#[cfg(feature = "cookie")]
+pub(crate) use self::sessions::SLOTS;
 pub use crate::id::EndpointId;
 
 /// An address to send requests to, its identity, and the facts that steer picks.

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use parking_lot::RwLock;
 
+use super::sessions::{Home, Sessions};
 use super::{Endpoint, EndpointId};
 use crate::error::Error;
 use crate::health::Outcome;
@@ -53,6 +54,7 @@ pub(crate) struct Node {
     pub(crate) probation: Probation,
     /// Whether live traffic has spoken against it and nothing has taken that back.
     pub(crate) suspect: AtomicBool,
+    pub(crate) sessions: Sessions,
     streaks: Streaks,
     /// How often in a row, without an answer in between, another endpoint has answered first.
     overtaken: AtomicU64,
@@ -183,6 +185,7 @@ impl Node {
             tally: Tally::default(),
             probation: Probation::default(),
             suspect: AtomicBool::new(false),
+            sessions: Sessions::default(),
             streaks: Streaks::default(),
             overtaken: AtomicU64::new(0),
             witness,
@@ -327,6 +330,9 @@ pub(crate) struct Member {
     pub(crate) rank: u8,
     /// Whether it serves requests that ask for it.
     pub(crate) sticky: bool,
+    /// What it is to the sessions that call it home.
+    #[cfg_attr(not(feature = "cookie"), allow(dead_code, reason = "for the sticky layer"))]
+    pub(crate) home: Home,
     /// Whether it gets one request at a time, on trial.
     pub(crate) on_trial: bool,
     /// The most requests in flight, without regard to slow start; [`UNLIMITED`] is no limit.

@@ -145,6 +145,16 @@ impl<'a> Candidates<'a> {
         self.member(index).node.load.in_flight()
     }
 
+    /// The endpoint's weight, as it was described.
+    pub(crate) fn weight(&self, index: usize) -> f64 {
+        f64::from(self.member(index).endpoint.weight().get())
+    }
+
+    /// The sessions that call the endpoint home; an estimate.
+    pub(crate) fn sessions(&self, index: usize) -> u32 {
+        self.member(index).node.sessions.count(self.moment.now).unwrap_or(0)
+    }
+
     /// Who the endpoint is.
     #[must_use]
     pub fn id(&self, index: usize) -> &EndpointId {
@@ -161,7 +171,7 @@ impl<'a> Candidates<'a> {
     }
 
     /// Whether the request may go to the endpoint once it has room. For policies that
-    /// [wait for a full endpoint](super::Pick::waits_for_full); others ask [`allows`](Self::allows).
+    /// [wait for a full endpoint](super::Policy::spreads); others ask [`allows`](Self::allows).
     #[must_use]
     #[inline]
     pub fn permits(&self, index: usize) -> bool {

@@ -106,10 +106,12 @@ pub trait Policy: fmt::Debug + Send + Sync + 'static {
 
     /// Whether requests are spread over several endpoints. Default yes.
     ///
-    /// A policy that sends all of them to one says no, and is then spared what only makes sense where
-    /// a wrong endpoint costs a share of the requests and not all of them: in a
+    /// A policy that has one endpoint serve alone says no, and is then spared what only makes sense
+    /// where a wrong endpoint costs a share of the requests and not all of them: in a
     /// [panic](crate::cluster::Panic) it gets endpoints that are known to be out only if there is
-    /// no other, and after an ejection no request is sent elsewhere on trial.
+    /// no other; after an ejection no request is sent elsewhere on trial; sessions that begin or are
+    /// diverted go where it says; and while its endpoint is [full](Endpoint::with_max_in_flight)
+    /// requests wait, instead of going to another: it picks by [`Candidates::permits`].
     fn spreads(&self) -> bool {
         true
     }
@@ -140,12 +142,6 @@ pub trait Pick: Send + Sync + 'static {
     /// less. Default no: the cluster then lets a pick of such an endpoint through with the
     /// probability of its share, and otherwise asks again without it.
     fn heeds_share(&self) -> bool {
-        false
-    }
-
-    /// Whether a request waits for an endpoint that is full, instead of going to another: the picker
-    /// then answers what it would without limits, by [`Candidates::permits`]. Default no.
-    fn waits_for_full(&self) -> bool {
         false
     }
 

@@ -164,11 +164,6 @@ impl Pick for Active {
         order.find(|index| candidates.permits(*index))
     }
 
-    /// Load is no reason to have two of them serve.
-    fn waits_for_full(&self) -> bool {
-        true
-    }
-
     fn memory(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         Some(Arc::clone(&self.term) as _)
     }

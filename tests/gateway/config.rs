@@ -70,7 +70,7 @@ fn wrong_files_are_refused() {
 
 #[test]
 fn keys_of_later_versions_are_refused() {
-    for key in ["sticky", "cluster.discover"] {
+    for key in ["cluster.discover"] {
         let file = File::new(&format!("[{key}]"));
         refuses(&["--config", file.path()], &[file.path(), key.rsplit('.').next().expect("a key")]);
     }

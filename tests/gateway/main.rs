@@ -13,6 +13,7 @@ mod limits;
 mod queue;
 mod rfc9110;
 mod shutdown;
+mod sticky;
 mod streaming;
 mod support;
 mod traffic;
