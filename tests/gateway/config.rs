@@ -70,10 +70,8 @@ fn wrong_files_are_refused() {
 
 #[test]
 fn keys_of_later_versions_are_refused() {
-    for key in ["cluster.discover"] {
-        let file = File::new(&format!("[{key}]"));
-        refuses(&["--config", file.path()], &[file.path(), key.rsplit('.').next().expect("a key")]);
-    }
+    let file = File::new("[cluster.discover]");
+    refuses(&["--config", file.path()], &[file.path(), "discover"]);
     let file = File::new("admin_writes = true");
     refuses(&["--config", file.path()], &[file.path(), "admin_writes = true"]);
 }
