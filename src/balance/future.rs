@@ -7,6 +7,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::Edge;
+use super::forced::{Told, poll_forced};
 use crate::cluster::{Lease, LeaseGuard};
 use crate::error::{BoxError, Error};
 use crate::health::{Failure, Outcome};
@@ -24,6 +25,8 @@ pin_project! {
     {
         #[pin]
         state: State<S, E, Request, S::Future>,
+        #[pin]
+        told: Told,
     }
 }
 
@@ -52,11 +55,11 @@ impl<S: Service<Request>, E, Request> ResponseFuture<S, E, Request> {
     {
         let service = lease.service().clone();
         let flight = Some(Flight { edge, guard: lease.into_guard() });
-        Self { state: State::Ready { service, request: Some(request), flight } }
+        Self { state: State::Ready { service, request: Some(request), flight }, told: None }
     }
 
     pub(super) fn failed(error: Error) -> Self {
-        Self { state: State::Failed { error: Some(error) } }
+        Self { state: State::Failed { error: Some(error) }, told: None }
     }
 }
 
@@ -69,7 +72,25 @@ where
     type Output = Result<E::Response, Error>;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
+        let mut this = self.project();
+        let polled = this.state.as_mut().poll(task);
+        let cut = polled.is_pending() && this.state.as_mut().is_forced(this.told, task);
+        if !cut {
+            return polled;
+        }
+        let flight = this.state.as_mut().give_up();
+        Poll::Ready(Err(flight.expect(POLLED).cut()))
+    }
+}
+
+impl<S, E, Request> State<S, E, Request, S::Future>
+where
+    S: Service<Request>,
+    S::Error: Into<BoxError>,
+    E: Edge<Request, S::Response>,
+{
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Result<E::Response, Error>> {
+        let mut state = self;
         loop {
             match state.as_mut().project() {
                 StateProjection::Ready { service, request, flight } => {
@@ -104,10 +125,42 @@ where
     }
 }
 
+impl<S, E, Request, F> State<S, E, Request, F> {
+    /// Whether the request has lasted too long for its endpoint's drain.
+    fn is_forced(self: Pin<&mut Self>, told: Pin<&mut Told>, task: &mut Context<'_>) -> bool {
+        match self.project() {
+            StateProjection::Ready { flight: Some(flight), .. }
+            | StateProjection::Called { flight: Some(flight), .. } => {
+                poll_forced(told, &flight.guard, task)
+            }
+            _ => false,
+        }
+    }
+
+    /// Drops the request, wherever it stands.
+    fn give_up(mut self: Pin<&mut Self>) -> Option<Flight<E>> {
+        let flight = match self.as_mut().project() {
+            StateProjection::Ready { flight, .. } | StateProjection::Called { flight, .. } => {
+                flight.take()
+            }
+            StateProjection::Failed { .. } => None,
+        };
+        self.set(State::Failed { error: None });
+        flight
+    }
+}
+
 /// Why the `expect`s of this file hold, unless the caller breaks the contract of futures.
 const POLLED: &str = "a future is not polled after it has completed";
 
 impl<E> Flight<E> {
+    /// Ends the request for the sake of its endpoint's drain: it says nothing of the endpoint.
+    #[cold]
+    fn cut(mut self) -> Error {
+        self.guard.report_slow(Outcome::Ignored, None);
+        Error::drained(self.guard.id().clone())
+    }
+
     fn fail(mut self, outcome: Outcome, error: BoxError) -> Error {
         match outcome {
             // The endpoint has not answered.

@@ -74,6 +74,7 @@
 mod body;
 mod builder;
 mod edge;
+mod forced;
 mod future;
 mod layer;
 mod shared;

@@ -160,12 +160,20 @@ impl Builder {
         self
     }
 
+    /// With what a cluster has from the start taken from `first`.
+    pub(super) fn made_as(mut self, first: &Self) -> Self {
+        self.name = Arc::clone(&first.name);
+        (self.seed, self.event_capacity) = (first.seed, first.event_capacity);
+        self
+    }
+
     pub(super) fn rules(&self) -> Rules {
         let (policy_name, policy_keeps_unavailable) = asked(&*self.policy);
         Rules {
             policy: Arc::clone(&self.policy),
             policy_name,
             policy_keeps_unavailable,
+            generation: 0,
             cost: self.cost,
             forget_after: self.forget_after,
             outlier: self.outlier.clone(),

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::drain::Drains;
 use super::facts::Facts;
 use super::record::Record;
 use super::rules::Rules;
@@ -13,10 +14,6 @@ use crate::discover::Change;
 use crate::endpoint::{Address, Endpoint, EndpointId, Node, Payload, Witness};
 use crate::error::Error;
 use crate::event::Event;
-
-/// The least time until an endpoint that could not be forgotten because of a lease is looked at
-/// again: nothing spins, however long the lease lives.
-const RECHECK: Duration = Duration::from_secs(1);
 
 /// Which source lists an endpoint. The cluster's own handle is source 0.
 pub(super) type SourceId = u64;
@@ -40,9 +37,9 @@ pub(super) struct Control {
     pub(super) present: BTreeMap<EndpointId, Record>,
     /// Endpoints that no source lists any more, and when to forget them, if ever. Kept so that one
     /// that comes back is the same endpoint with all that was learnt of it.
-    gone: BTreeMap<EndpointId, (Record, Option<Instant>)>,
+    pub(super) gone: BTreeMap<EndpointId, (Record, Option<Instant>)>,
     /// The same by time, so that nothing has to be searched.
-    due: BTreeSet<(Instant, EndpointId)>,
+    pub(super) due: BTreeSet<(Instant, EndpointId)>,
     /// When ejections end.
     pub(super) releases: BTreeSet<(Instant, EndpointId)>,
     /// When the detectors compare the endpoints next, if there is anything to compare.
@@ -57,8 +54,11 @@ pub(super) struct Control {
     pub(super) roster: u64,
     /// What has happened and becomes visible with the next snapshot.
     pending: Vec<Event>,
-    /// Who the nodes testify to, if live traffic is judged.
-    pub(super) reporter: Option<Arc<Reporter>>,
+    /// Who the nodes testify to.
+    pub(super) reporter: Arc<Reporter>,
+    pub(super) drains: Drains,
+    /// Whether picks find nothing any more, for good.
+    pub(super) is_closed: bool,
     /// Who set the facts that nobody has set.
     pub(super) nobody: Arc<str>,
     pub(super) epoch: Instant,
@@ -89,7 +89,7 @@ impl Applied {
 }
 
 impl Control {
-    pub(super) fn new(rules: Rules, reporter: Option<Arc<Reporter>>, epoch: Instant) -> Self {
+    pub(super) fn new(rules: Rules, reporter: Arc<Reporter>, epoch: Instant) -> Self {
         Self {
             rules,
             present: BTreeMap::new(),
@@ -104,6 +104,8 @@ impl Control {
             roster: 0,
             pending: Vec::new(),
             reporter,
+            drains: Drains::default(),
+            is_closed: false,
             nobody: "default".into(),
             epoch,
         }
@@ -196,7 +198,8 @@ impl Control {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let due = self.due.first().map(|(due, _)| *due);
         let release = self.releases.first().map(|(until, _)| *until);
-        [due, release, self.sweep_at, self.rebuild_at].into_iter().flatten().min()
+        let times = [due, release, self.sweep_at, self.rebuild_at, self.drains.due()];
+        times.into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -229,41 +232,6 @@ impl Control {
             *listed.entry(*source).or_default() += 1;
         }
         listed
-    }
-
-    /// Forgets what has been gone for long enough. What still has leases is looked at again later.
-    fn expire(&mut self, now: Instant, applied: &mut Applied) {
-        while self.due.first().is_some_and(|(due, _)| *due <= now) {
-            let Some((_, id)) = self.due.pop_first() else {
-                break;
-            };
-            let Some((mut record, _)) = self.gone.remove(&id) else {
-                continue;
-            };
-            if record.is_idle() {
-                record.settle_past(applied);
-                applied.waste.push(record.node);
-            } else {
-                let again = self.rules.forget_after.max(RECHECK);
-                self.leave(id, record, now.checked_add(again));
-            }
-        }
-    }
-
-    /// Keeps what was learnt of an endpoint that left; for ever, if the time is beyond what a clock
-    /// can tell.
-    fn leave(&mut self, id: EndpointId, record: Record, until: Option<Instant>) {
-        self.due.extend(until.map(|until| (until, id.clone())));
-        self.gone.insert(id, (record, until));
-    }
-
-    /// Takes an endpoint that left back in.
-    fn come_back(&mut self, id: &EndpointId) -> Option<Record> {
-        let (record, until) = self.gone.remove(id)?;
-        if let Some(until) = until {
-            self.due.remove(&(until, id.clone()));
-        }
-        Some(record)
     }
 
     /// Where the endpoint of this id listens, present or gone.
@@ -307,6 +275,7 @@ impl Control {
         match (self.present.get_mut(&id), node) {
             (Some(record), Some(node)) if moved => {
                 // Another server: nothing that was learnt of the first one holds.
+                self.drains.undo(&id, record, now);
                 let facts = Facts::new(now, &self.nobody, &self.probes);
                 record.join(source, endpoint.clone());
                 record.drop_overrides();
@@ -352,8 +321,9 @@ impl Control {
             Offer::Made(payload) | Offer::Brought(payload) => payload,
         };
         let parameters = self.rules.cost.parameters();
-        let witness = self.reporter.clone().map(|reporter| -> Arc<dyn Witness> { reporter });
-        Some(Arc::new(Node::new(endpoint.clone(), payload, parameters, self.epoch, witness)))
+        let witness = Arc::clone(&self.reporter) as Arc<dyn Witness>;
+        let node = Node::new(endpoint.clone(), payload, parameters, self.epoch, Some(witness));
+        Some(Arc::new(node))
     }
 
     fn withdraw(

@@ -4,11 +4,13 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::futures::OwnedNotified;
+
 use super::clock;
 use crate::endpoint::{Endpoint, EndpointId, Member, Node};
 use crate::error::Error;
 use crate::health::{Failure, Outcome};
-use crate::load::Nanos;
+use crate::load::{Begun, Nanos};
 
 /// One request on one endpoint: proof that it was picked, and its place in the count of requests
 /// in flight.
@@ -99,6 +101,16 @@ impl<S: 'static> Lease<S> {
         }
     }
 
+    /// Resolves when the request has to end, for its endpoint's [drain](super::Cluster::drain) has
+    /// lasted too long; for ever pending, if that does not happen.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the future holds nothing.
+    pub async fn forced(&self) {
+        self.guard.forced().await;
+    }
+
     /// Gives up the service and keeps the request in flight: what a response body holds.
     pub fn into_guard(self) -> LeaseGuard {
         self.guard
@@ -114,31 +126,65 @@ impl<S> fmt::Debug for Lease<S> {
 impl LeaseGuard {
     /// Counts a request in on the member's node.
     #[inline]
-    pub(super) fn begin(member: &Member, now: Option<Nanos>) -> Result<Self, Error> {
+    pub(super) fn begin(member: &Member, now: Option<Nanos>) -> Result<Self, NotBegun> {
         // In a panic the policy picks endpoints that are on trial.
         Self::begin_on(&member.node, now, member.on_trial && member.node.probation.take())
     }
 
     /// As [`begin`](Self::begin), with the slot for the one request on trial already taken.
     #[cold]
-    pub(super) fn begin_trial(member: &Member, now: Option<Nanos>) -> Result<Self, Error> {
+    pub(super) fn begin_trial(member: &Member, now: Option<Nanos>) -> Result<Self, NotBegun> {
         Self::begin_on(&member.node, now, true)
     }
 
     #[inline]
-    fn begin_on(node: &Arc<Node>, now: Option<Nanos>, on_trial: bool) -> Result<Self, Error> {
-        match node.load.begin(now) {
-            Ok(()) => {
-                let begun = now.and_then(|now| NonZeroU64::new(now.saturating_add(1)));
-                let node = Arc::clone(node);
-                Ok(Self { node, begun, answered: false, on_trial, outcome: None })
+    fn begin_on(node: &Arc<Node>, now: Option<Nanos>, on_trial: bool) -> Result<Self, NotBegun> {
+        let counted = node.load.begin(now);
+        if let Err(in_flight) = counted {
+            if on_trial {
+                node.probation.give_back();
             }
-            Err(in_flight) => {
-                if on_trial {
-                    node.probation.give_back();
-                }
-                Err(overloaded(node, in_flight))
+            return Err(overloaded(node, in_flight));
+        }
+        let begun = now.and_then(|now| NonZeroU64::new(now.saturating_add(1)));
+        let node = Arc::clone(node);
+        let guard = Self { node, begun, answered: false, on_trial, outcome: None };
+        match counted {
+            Ok(Begun::Watched) => Err(NotBegun::Watched(guard)),
+            _ => Ok(guard),
+        }
+    }
+
+    /// Takes the request back: it goes elsewhere. It counts as cancelled, without a latency.
+    pub(super) fn undo(mut self) {
+        self.begun = None;
+    }
+
+    /// Hears of a drain whose deadline has come, from now on; [`is_forced`](Self::is_forced) says
+    /// whether it came before.
+    pub(crate) fn listen(&self) -> OwnedNotified {
+        self.node.leave.listen()
+    }
+
+    /// Whether the request has to end, for its endpoint's drain has lasted too long.
+    #[must_use]
+    pub fn is_forced(&self) -> bool {
+        self.node.leave.is_forced()
+    }
+
+    /// Resolves when the request has to end, for its endpoint's [drain](super::Cluster::drain) has
+    /// lasted too long; for ever pending, if that does not happen.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the future holds nothing.
+    pub async fn forced(&self) {
+        loop {
+            let told = self.listen();
+            if self.is_forced() {
+                return;
             }
+            told.await;
         }
     }
 
@@ -243,9 +289,17 @@ impl LeaseGuard {
     }
 }
 
+/// What hinders a request that was picked for.
+pub(super) enum NotBegun {
+    /// The endpoint cannot count any more requests.
+    Overloaded(Error),
+    /// The endpoint may have begun to drain since it was picked; the request is counted.
+    Watched(LeaseGuard),
+}
+
 #[cold]
-fn overloaded(node: &Node, in_flight: u32) -> Error {
-    Error::overloaded(node.id().clone(), in_flight)
+fn overloaded(node: &Node, in_flight: u32) -> NotBegun {
+    NotBegun::Overloaded(Error::overloaded(node.id().clone(), in_flight))
 }
 
 impl Drop for LeaseGuard {
@@ -262,7 +316,9 @@ impl Drop for LeaseGuard {
         if self.on_trial {
             self.node.end_trial(self.outcome);
         }
-        self.node.load.end();
+        if self.node.load.end() {
+            self.node.emptied();
+        }
     }
 }
 

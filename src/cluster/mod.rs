@@ -44,6 +44,7 @@
 //! A pick takes no lock and allocates nothing. It waits for nobody: not for a change in progress,
 //! not for other picks.
 
+mod administer;
 mod assemble;
 mod band;
 mod batch;
@@ -53,12 +54,15 @@ mod compose;
 mod context;
 mod control;
 mod discover;
+mod drain;
+mod drain_options;
 mod driver;
 mod facts;
 mod follow;
 mod follower;
 mod lease;
 mod membership;
+mod memory;
 mod operate;
 mod pick;
 mod probing;
@@ -67,11 +71,13 @@ mod registry;
 mod retired;
 mod rules;
 mod shared;
+mod shutdown;
 mod snapshot;
 mod source;
 mod source_status;
 mod spread;
 mod status;
+mod swap;
 mod tiers;
 mod verdicts;
 mod witness;
@@ -93,12 +99,15 @@ pub(crate) use self::verdicts::{Effect, Finding, ProbeId, ProbePace, ProbeRule};
 
 pub use self::builder::Builder;
 pub use self::context::Context;
+pub use self::drain::Drain;
+pub use self::drain_options::{DrainOptions, Then};
 pub use self::lease::{Lease, LeaseGuard};
+pub use self::shutdown::Shutdown;
 pub use self::source::Source;
 pub use self::source_status::SourceStatus;
 pub use self::status::{CheckStatus, ClusterStatus, EndpointStatus, Fact, FactKind};
 pub use self::tiers::{Failback, Panic, Spill};
-pub use crate::endpoint::{Admin, State};
+pub use crate::endpoint::{Admin, DrainEnd, DrainReport, State};
 
 /// A set of endpoints with a payload `S` each, and the means to pick among them.
 ///
@@ -155,15 +164,15 @@ impl<S: Send + Sync + 'static> Cluster<S> {
         self.shared.available.load(std::sync::atomic::Ordering::Acquire)
     }
 
-    /// Waits until an endpoint [is available](Self::is_available), for ever if need be. Uses no
-    /// CPU meanwhile.
+    /// Waits until an endpoint [is available](Self::is_available), for ever if need be, or until the
+    /// cluster [is closed](Self::is_closed). Uses no CPU meanwhile.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: the future holds nothing.
     pub async fn available(&self) {
         let mut version = self.shared.version.subscribe();
-        while !self.is_available() {
+        while !self.is_available() && !self.is_closed() {
             // An error would mean that the sender is gone, but `self` holds it.
             let _ = version.changed().await;
         }

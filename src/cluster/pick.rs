@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::clock;
 use super::context::Context;
 use super::control::Applied;
-use super::lease::LeaseGuard;
+use super::lease::{LeaseGuard, NotBegun};
 use super::shared::Shared;
 use super::snapshot::Miss;
 use crate::endpoint::Subset;
@@ -27,8 +27,11 @@ impl Shared {
         let (measure, random) = (snapshot.measure, &self.random);
         let moment = Moment { measure, now: now.unwrap_or(0), random };
         match snapshot.pick_straight(context, &moment) {
-            Some(Ok(member)) => LeaseGuard::begin(member, now),
-            Some(Err(miss)) => self.pick_despite(miss, context, now),
+            Some(Ok(member)) => match LeaseGuard::begin(member, now) {
+                Ok(guard) => Ok(guard),
+                Err(why) => self.pick_again(why, snapshot.version, context, now),
+            },
+            Some(Err(miss)) => self.pick_despite(miss, snapshot.version, context, now),
             None => self.pick_with_care(context, now),
         }
     }
@@ -45,8 +48,9 @@ impl Shared {
         let (measure, random) = (snapshot.measure, &self.random);
         let moment = Moment { measure, now: now.unwrap_or(0), random };
         match snapshot.pick(context, &moment) {
-            Ok(member) => LeaseGuard::begin(member, now),
-            Err(miss) => self.pick_despite(miss, context, now),
+            Ok(member) => LeaseGuard::begin(member, now)
+                .or_else(|why| self.pick_again(why, snapshot.version, context, now)),
+            Err(miss) => self.pick_despite(miss, snapshot.version, context, now),
         }
     }
 
@@ -54,18 +58,40 @@ impl Shared {
     fn pick_despite(
         self: &Arc<Self>,
         miss: Miss<'_>,
+        version: u64,
         context: &Context,
         now: Option<Nanos>,
     ) -> Result<LeaseGuard, Error> {
-        match miss {
+        let begun = match miss {
             Miss::Fault(member, reason) => {
                 self.tell_fault(reason);
                 LeaseGuard::begin(member, now)
             }
             Miss::Trial(member) => LeaseGuard::begin_trial(member, now),
-            Miss::NoEndpoint(error) => Err(error),
+            Miss::NoEndpoint(error) => return Err(error),
             Miss::Unprepared(subset) => {
                 self.prepare(subset);
+                return self.pick_with_care(context, now);
+            }
+        };
+        begun.or_else(|why| self.pick_again(why, version, context, now))
+    }
+
+    /// Settles what hinders a request. One that was picked by the snapshot before a drain, and
+    /// counted after the drain had looked, would be lost with its endpoint: it is taken back.
+    #[cold]
+    fn pick_again(
+        self: &Arc<Self>,
+        why: NotBegun,
+        version: u64,
+        context: &Context,
+        now: Option<Nanos>,
+    ) -> Result<LeaseGuard, Error> {
+        match why {
+            NotBegun::Overloaded(error) => Err(error),
+            NotBegun::Watched(guard) if self.published.load().version == version => Ok(guard),
+            NotBegun::Watched(guard) => {
+                guard.undo();
                 self.pick_with_care(context, now)
             }
         }
@@ -90,7 +116,7 @@ impl Shared {
 
     #[cold]
     fn tell_fault(&self, reason: String) {
-        let policy = Arc::clone(&self.policy);
+        let policy = Arc::clone(&self.published.load().policy);
         self.bus.send(Event::PolicyFailed { policy, reason: reason.into() });
     }
 }

@@ -29,8 +29,6 @@ const RETIRED: Duration = Duration::from_millis(10);
 
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
-    /// The policy's name.
-    pub(super) policy: Arc<str>,
     pub(super) published: Published<Snapshot>,
     pub(super) control: Mutex<Control>,
     pub(super) sources: Mutex<Registry>,
@@ -46,6 +44,8 @@ pub(super) struct Shared {
     /// Snapshots that a pick may still be reading; see [`Retired`].
     retired: Retired,
     connect: Option<Connect>,
+    /// What the cluster goes by, to be changed; see [`Cluster::settings`](super::Cluster::settings).
+    pub(super) settings: Mutex<Builder>,
     epoch: Instant,
     /// The latest time that a simulation has given, as the measurements count it.
     simulated: AtomicU64,
@@ -69,9 +69,8 @@ impl Shared {
         let random = Random::new(builder.seed);
         Arc::new_cyclic(|shared| {
             let rules = builder.rules();
-            let policy = Arc::clone(&rules.policy_name);
-            let reporter = |outlier| Arc::new(Reporter::new(Weak::clone(shared), outlier));
-            let reporter = rules.outlier.as_ref().map(reporter);
+            let reporter = Reporter::new(Weak::clone(shared), rules.outlier.as_ref());
+            let reporter = Arc::new(reporter);
             let mut control = Control::new(rules, reporter, epoch);
             let mut applied = Applied::default();
             let empty = control.snapshot(None, epoch, &|| random.next(), &mut applied);
@@ -81,7 +80,7 @@ impl Shared {
                 sources: Mutex::new(Registry::default()),
                 bus: Bus::new(Arc::clone(&builder.name), builder.event_capacity),
                 name: Arc::clone(&builder.name),
-                policy,
+                settings: Mutex::new(builder),
                 available: AtomicBool::new(false),
                 version: watch::Sender::new(0),
                 driver: Driver::default(),
@@ -261,6 +260,7 @@ impl Shared {
         now: Instant,
         mut applied: Applied,
     ) -> Option<Instant> {
+        control.settle_drains(now, &mut applied);
         // What says nothing new costs no snapshot and wakes nobody.
         let visible = applied.is_visible();
         if visible {
@@ -270,6 +270,7 @@ impl Shared {
             drop(previous);
             self.show(snapshot, &mut applied);
         }
+        control.watch_drains();
         applied.trials.drain(..).for_each(|node| node.probation.give_back());
         let deadline = control.deadline();
         drop(control);
@@ -292,7 +293,8 @@ impl Shared {
     /// Publishes a snapshot, still under the lock, so that events stand in the order of the
     /// changes.
     pub(super) fn show(&self, snapshot: Snapshot, applied: &mut Applied) {
-        let available = snapshot.is_available();
+        // A closed cluster is not worth waiting for.
+        let available = snapshot.is_available() || snapshot.is_closed;
         self.tell_tiers(&snapshot, &mut applied.events);
         let old = self.published.swap(Arc::new(snapshot));
         self.retired.add(old);

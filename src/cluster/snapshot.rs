@@ -25,6 +25,12 @@ pub(crate) struct Snapshot {
     /// Counts the snapshots.
     pub(super) version: u64,
     pub(super) measure: Measure,
+    /// The policy's name.
+    pub(super) policy: Arc<str>,
+    /// Counts the changes of the policy.
+    pub(super) generation: u64,
+    /// Whether the cluster was shut down.
+    pub(super) is_closed: bool,
     /// Whether a pick has to know the time.
     pub(super) timed: bool,
     /// Whether a picker has done wrong.
@@ -167,8 +173,13 @@ impl Snapshot {
     fn preferred(&self, id: &EndpointId, context: &Context) -> Option<&Member> {
         let member = self.find(id)?;
         let inside = context.subset.as_ref().is_none_or(|subset| subset.contains(&member.endpoint));
-        let allowed = inside && member.sticky && !context.asked.exclude.contains(id);
-        allowed.then_some(member)
+        if !inside || context.asked.exclude.contains(id) {
+            return None;
+        }
+        let (sticky, asked) = (member.sticky && !self.is_closed, &member.node.asked);
+        let counter = if sticky { &asked.served } else { &asked.diverted };
+        counter.fetch_add(1, Ordering::Relaxed);
+        sticky.then_some(member)
     }
 
     /// An endpoint whose trial is to be made, if this request may make it; takes the slot, as
@@ -251,6 +262,9 @@ impl Snapshot {
 
     #[cold]
     fn no_endpoint<'a>(&self, group: &Group, context: &Context) -> Miss<'a> {
+        if self.is_closed {
+            return Miss::NoEndpoint(Error::closed());
+        }
         let excludes =
             |place: &usize| context.asked.exclude.contains(self.members[*place].endpoint.id());
         let bands = group.bands.iter();

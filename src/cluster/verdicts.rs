@@ -8,7 +8,6 @@ use super::facts::{CheckFact, LastCheck, Verdict};
 use super::record::Record;
 use crate::endpoint::Admin;
 use crate::endpoint::{EndpointId, Evidence, Node};
-use crate::error::Error;
 use crate::event::Event;
 use crate::health::outlier::{Outlier, Reason, Sample, detect, may_eject};
 use crate::health::{Initial, Standing, Thresholds, Turn};
@@ -127,6 +126,8 @@ impl Control {
             return;
         }
         match evidence {
+            // What is drained is looked at after every round.
+            Evidence::Emptied => {}
             Evidence::Streak(reason) => self.eject(node.id(), reason, now, random, applied),
             // What has come since counts more: a trial is one of an endpoint that is half open.
             _ if !self.is_half_open(node.id()) => {}
@@ -172,8 +173,8 @@ impl Control {
         }
         // As long as nothing fails there is nothing to compare, and the next failure starts again.
         self.sweep_at = if busy { now.checked_add(outlier.interval_time()) } else { None };
-        if let (None, Some(reporter)) = (self.sweep_at, &self.reporter) {
-            reporter.disarm();
+        if self.sweep_at.is_none() {
+            self.reporter.disarm();
         }
         for (index, reason) in detect(&samples, &outlier) {
             self.eject(&ids[index], reason, now, random, applied);
@@ -281,43 +282,10 @@ impl Control {
         self.releases.insert((until, id.clone()));
         self.start_interval(now);
     }
-
-    /// Sets what the operator wants of an endpoint.
-    pub(super) fn administer(
-        &mut self,
-        id: &EndpointId,
-        state: Admin,
-        by: Arc<str>,
-        now: Instant,
-        applied: &mut Applied,
-    ) -> Result<(), Error> {
-        let probes = &self.probes;
-        let Some(record) = self.present.get_mut(id) else {
-            return Err(Error::config("id", id, "is not the id of an endpoint of this cluster"));
-        };
-        if record.facts.admin.state == state {
-            return Ok(());
-        }
-        self.roster += 1;
-        record.change(now, applied, |record, applied| {
-            // What was found before the work says nothing of what comes back.
-            if record.facts.admin.state == Admin::Maintenance {
-                record.facts.checks =
-                    probes.iter().map(|probe| CheckFact::new(probe, now)).collect();
-                record.facts.outlier.pardon(now);
-                record.node.absolve();
-                record.facts.fit_since = None;
-            }
-            let fact = &mut record.facts.admin;
-            (fact.state, fact.since, fact.by) = (state, now, Arc::clone(&by));
-            applied.events.push(Event::Administered { endpoint: id.clone(), state, by });
-        });
-        Ok(())
-    }
 }
 
 impl Record {
-    fn uneject(&mut self, now: Instant, applied: &mut Applied) {
+    pub(super) fn uneject(&mut self, now: Instant, applied: &mut Applied) {
         if self.facts.outlier.verdict == Verdict::Fine {
             return;
         }

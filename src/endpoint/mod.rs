@@ -28,6 +28,7 @@
 mod address;
 mod labels;
 mod node;
+mod report;
 mod state;
 mod weight;
 
@@ -41,6 +42,7 @@ const RANK: u8 = 100;
 
 pub use self::address::Address;
 pub use self::labels::{Labels, Locality, Subset};
+pub use self::report::{DrainEnd, DrainReport};
 pub use self::state::{Admin, State};
 pub use self::weight::Weight;
 
@@ -62,6 +64,7 @@ struct Description {
     rank: u8,
     locality: Option<Locality>,
     labels: Labels,
+    draining: bool,
 }
 
 impl Endpoint {
@@ -95,6 +98,7 @@ impl Endpoint {
             rank: RANK,
             locality: None,
             labels: Labels::default(),
+            draining: false,
         })))
     }
 
@@ -178,6 +182,30 @@ impl Endpoint {
         self
     }
 
+    /// Says that the endpoint is about to leave: no new requests, those that ask for it are served.
+    ///
+    /// It is the word of whoever describes the endpoint (a registry that tells of a pod that
+    /// terminates) and stands beside what the operator wants: a description without it ends this
+    /// drain, and none that the operator has begun.
+    ///
+    /// ```
+    /// use whippletree::cluster::State;
+    /// use whippletree::{Cluster, Endpoint};
+    ///
+    /// let cluster = Cluster::builder().connect(|_| ());
+    /// let endpoint = Endpoint::new("10.0.0.1:80")?;
+    /// cluster.insert(endpoint.clone().with_draining())?;
+    /// assert_eq!(cluster.status().endpoints[0].state, State::Drain);
+    /// cluster.insert(endpoint)?;
+    /// assert_eq!(cluster.status().endpoints[0].state, State::Up);
+    /// # Ok::<(), whippletree::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_draining(mut self) -> Self {
+        self.edit().draining = true;
+        self
+    }
+
     /// Who the endpoint is.
     #[must_use]
     pub fn id(&self) -> &EndpointId {
@@ -220,6 +248,12 @@ impl Endpoint {
         &self.0.labels
     }
 
+    /// Whether whoever describes it says that it is about to leave.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.0.draining
+    }
+
     fn edit(&mut self) -> &mut Description {
         Arc::make_mut(&mut self.0)
     }
@@ -235,6 +269,7 @@ impl fmt::Debug for Endpoint {
             .field("rank", &self.0.rank)
             .field("locality", &self.0.locality)
             .field("labels", &self.0.labels)
+            .field("draining", &self.0.draining)
             .finish()
     }
 }
@@ -274,6 +309,7 @@ impl From<std::net::SocketAddr> for Endpoint {
             rank: RANK,
             locality: None,
             labels: Labels::default(),
+            draining: false,
         }))
     }
 }

@@ -2,10 +2,12 @@ use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{self, AtomicBool, AtomicU64};
 use std::time::Instant;
 
 use parking_lot::RwLock;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 use super::{Endpoint, EndpointId};
 use crate::error::Error;
@@ -55,16 +57,55 @@ pub(crate) struct Node {
     witness: Option<Arc<dyn Witness>>,
     epoch: Instant,
     id: EndpointId,
+    /// Requests that asked for this endpoint and found it, and those that were sent elsewhere.
+    pub(crate) asked: Asked,
+    pub(crate) leave: Leave,
     /// The latest description, for who holds a lease; picks use the snapshot's.
     endpoint: RwLock<Endpoint>,
     pub(crate) payload: Payload,
 }
 
+/// Requests that asked for an endpoint, as those of sessions do.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) served: AtomicU64,
+    pub(crate) diverted: AtomicU64,
+}
+
+/// By what requests learn that they have to end, because the endpoint's drain has lasted too long.
+#[derive(Debug, Default)]
+pub(crate) struct Leave {
+    forced: AtomicBool,
+    told: Arc<Notify>,
+}
+
+impl Leave {
+    /// Tells every request in flight, and those that should not have begun any more.
+    pub(crate) fn force(&self) {
+        self.forced.store(true, atomic::Ordering::SeqCst);
+        self.told.notify_waiters();
+    }
+
+    /// Requests that begin from now on may stay.
+    pub(crate) fn relent(&self) {
+        self.forced.store(false, atomic::Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_forced(&self) -> bool {
+        self.forced.load(atomic::Ordering::SeqCst)
+    }
+
+    /// Hears of [`force`](Self::force) from now on: ask [`is_forced`](Self::is_forced) afterwards.
+    pub(crate) fn listen(&self) -> OwnedNotified {
+        Arc::clone(&self.told).notified_owned()
+    }
+}
+
 /// Who hears what live traffic says against an endpoint, or for it: the cluster's control side,
 /// which nodes know only as this.
 pub(crate) trait Witness: Send + Sync {
-    /// When a row of failures is evidence.
-    fn limits(&self) -> &Limits;
+    /// When a row of failures is evidence; nothing, if live traffic is not judged.
+    fn limits(&self) -> Option<Limits>;
 
     /// A request that is dropped without an answer after so long counts as a failure.
     fn slow_cancel(&self) -> Nanos;
@@ -85,6 +126,8 @@ pub(crate) enum Evidence {
     TrialPassed,
     /// It has failed.
     TrialFailed,
+    /// The last request has ended, for which somebody waits.
+    Emptied,
 }
 
 /// Outcomes by kind. Requests that ended without one were cancelled.
@@ -173,6 +216,8 @@ impl Node {
             witness,
             epoch,
             id: endpoint.id().clone(),
+            asked: Asked::default(),
+            leave: Leave::default(),
             endpoint: RwLock::new(endpoint),
             payload,
         }
@@ -184,7 +229,10 @@ impl Node {
         let Some(witness) = &self.witness else {
             return;
         };
-        let streak = self.streaks.record(outcome, witness.limits());
+        let Some(limits) = witness.limits() else {
+            return;
+        };
+        let streak = self.streaks.record(outcome, &limits);
         if matches!(outcome, Outcome::Failure(_)) {
             witness.failed();
         }
@@ -202,6 +250,14 @@ impl Node {
         };
         if let Some(witness) = &self.witness {
             witness.testify(self, evidence);
+        }
+    }
+
+    /// The last request has ended, and somebody waits for that.
+    #[cold]
+    pub(crate) fn emptied(self: &Arc<Self>) {
+        if let Some(witness) = &self.witness {
+            witness.testify(self, Evidence::Emptied);
         }
     }
 

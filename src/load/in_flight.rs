@@ -6,39 +6,83 @@ const IN_FLIGHT_BITS: u32 = 24;
 /// Selects them.
 const IN_FLIGHT: u64 = (1 << IN_FLIGHT_BITS) - 1;
 
+/// Set while somebody waits for the count to reach 0. Above the count, so that "is watched" and "is
+/// full" are one comparison to the path of every pick.
+const WATCHED: u64 = 1 << IN_FLIGHT_BITS;
+
+/// Where the count of requests begun starts.
+const BEGUN_SHIFT: u32 = IN_FLIGHT_BITS + 1;
+
 /// One request more in flight, and one more begun.
-const BEGIN: u64 = (1 << IN_FLIGHT_BITS) + 1;
+const BEGIN: u64 = (1 << BEGUN_SHIFT) + 1;
 
 /// The most requests in flight. The 2^16 counts above it are room for threads that go beyond it at
 /// the same moment and are about to take their step back.
 const MOST: u64 = IN_FLIGHT - (1 << 16);
 
-/// Requests in flight (24 bits) and requests begun since the start (40 bits), in one word.
+/// How a request has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begun {
+    Unwatched,
+    /// The endpoint is to take no more: it has to be seen whether this one may stay.
+    Watched,
+}
+
+/// Requests in flight (24 bits), whether somebody waits for their end (1 bit) and requests begun
+/// since the start (39 bits), in one word.
 ///
 /// One word because the pick path pays for every atomic write: beginning a request is one addition
-/// that counts it twice. The 40 bits last 12 days at a million requests a second on one endpoint;
+/// that counts it twice. The 39 bits last 6 days at a million requests a second on one endpoint;
 /// then the count starts again at 0, as every monotone counter does at a restart.
+///
+/// And one word because the end of the last request must not be missed by who waits for it: either
+/// it finds the bit set, or who sets the bit finds the count at 0.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight(AtomicU64);
 
 impl InFlight {
     /// Counts a request in, or answers how many are in flight if no more can be counted.
     #[inline]
-    pub(crate) fn begin(&self) -> Result<(), u32> {
-        let before = self.0.fetch_add(BEGIN, Ordering::Relaxed) & IN_FLIGHT;
-        if before >= MOST {
-            self.0.fetch_sub(BEGIN, Ordering::Relaxed);
-            return Err(before as u32);
-        }
-        Ok(())
+    pub(crate) fn begin(&self) -> Result<Begun, u32> {
+        let before = self.0.fetch_add(BEGIN, Ordering::Relaxed) & (IN_FLIGHT | WATCHED);
+        if before >= MOST { self.begin_watched(before) } else { Ok(Begun::Unwatched) }
     }
 
-    /// Counts a request out. The release pairs with the acquire of [`now`](Self::now): who sees
-    /// the count reach 0 sees all that the requests did.
+    #[cold]
+    fn begin_watched(&self, before: u64) -> Result<Begun, u32> {
+        let in_flight = before & IN_FLIGHT;
+        if in_flight >= MOST {
+            self.0.fetch_sub(BEGIN, Ordering::Relaxed);
+            return Err(in_flight as u32);
+        }
+        // Pairs with the release of `watch`: what was published before it is seen from here on.
+        self.now();
+        Ok(Begun::Watched)
+    }
+
+    /// Counts a request out; answers whether it was the last one and somebody waits for that. The
+    /// release pairs with the acquire of [`now`](Self::now): who sees the count reach 0 sees all
+    /// that the requests did.
     #[inline]
-    pub(crate) fn end(&self) {
+    pub(crate) fn end(&self) -> bool {
         let before = self.0.fetch_sub(1, Ordering::Release);
         debug_assert!(before & IN_FLIGHT > 0, "a request ended that had not begun");
+        before & (IN_FLIGHT | WATCHED) == WATCHED + 1
+    }
+
+    /// From now on the last request tells of its [end](Self::end), and a new one finds that it is
+    /// [watched](Begun::Watched).
+    pub(crate) fn watch(&self) {
+        self.0.fetch_or(WATCHED, Ordering::AcqRel);
+    }
+
+    pub(crate) fn unwatch(&self) {
+        self.0.fetch_and(!WATCHED, Ordering::Relaxed);
+    }
+
+    /// Whether it is watched and nothing is in flight.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.load(Ordering::Acquire) & (IN_FLIGHT | WATCHED) == WATCHED
     }
 
     #[inline]
@@ -49,7 +93,7 @@ impl InFlight {
     /// Requests begun, and those of them in flight, at one moment.
     pub(crate) fn both(&self) -> (u64, u32) {
         let word = self.0.load(Ordering::Acquire);
-        (word >> IN_FLIGHT_BITS, (word & IN_FLIGHT) as u32)
+        (word >> BEGUN_SHIFT, (word & IN_FLIGHT) as u32)
     }
 }
 
@@ -62,8 +106,24 @@ mod tests {
         let counter = InFlight::default();
         counter.begin().unwrap();
         counter.begin().unwrap();
-        counter.end();
+        assert!(!counter.end());
         assert_eq!(counter.both(), (2, 1));
+        assert!(!counter.end(), "nobody watches");
+    }
+
+    #[test]
+    fn watched_counter_tells_the_last_end_and_lets_requests_know() {
+        let counter = InFlight::default();
+        assert_eq!(counter.begin(), Ok(Begun::Unwatched));
+        counter.watch();
+        assert!(!counter.is_over());
+        assert_eq!(counter.begin(), Ok(Begun::Watched));
+        assert!(!counter.end());
+        assert!(counter.end() && counter.is_over());
+        assert_eq!(counter.both(), (2, 0));
+        counter.unwatch();
+        assert_eq!(counter.begin(), Ok(Begun::Unwatched));
+        assert!(!counter.is_over() && !counter.end());
     }
 
     #[test]
@@ -75,7 +135,7 @@ mod tests {
 
     #[test]
     fn begun_count_wraps_without_touching_the_requests_in_flight() {
-        let counter = InFlight(AtomicU64::new(u64::MAX << IN_FLIGHT_BITS));
+        let counter = InFlight(AtomicU64::new(u64::MAX << BEGUN_SHIFT));
         counter.begin().unwrap();
         assert_eq!(counter.both(), (0, 1));
     }

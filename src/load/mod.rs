@@ -28,6 +28,8 @@ use std::time::Duration;
 use crate::sync::{AtomicU64, Ordering};
 
 use self::in_flight::InFlight;
+
+pub(crate) use self::in_flight::Begun;
 use self::peak_ewma::Latency;
 
 pub use self::completion::Completion;
@@ -114,7 +116,7 @@ impl Load {
     ///
     /// The number in flight, if it is as high as the counter goes: nothing was counted.
     #[inline]
-    pub(crate) fn begin(&self, now: Option<Nanos>) -> Result<(), u32> {
+    pub(crate) fn begin(&self, now: Option<Nanos>) -> Result<Begun, u32> {
         if let Some(now) = now {
             // Before the request is counted, so that nobody sees it with an old stamp.
             if !self.owes_an_answer() {
@@ -159,10 +161,35 @@ impl Load {
         }
     }
 
-    /// Counts a request out.
+    /// Counts a request out; answers whether it was the last and somebody waits for that.
     #[inline]
-    pub(crate) fn end(&self) {
-        self.in_flight.end();
+    pub(crate) fn end(&self) -> bool {
+        self.in_flight.end()
+    }
+
+    /// Who waits for the last request to end; see [`InFlight::watch`].
+    pub(crate) fn watch(&self) {
+        self.in_flight.watch();
+    }
+
+    pub(crate) fn unwatch(&self) {
+        self.in_flight.unwatch();
+    }
+
+    /// Whether it is watched and nothing is in flight.
+    pub(crate) fn is_over(&self) -> bool {
+        self.in_flight.is_over()
+    }
+
+    /// From now on latencies are averaged by these parameters; what was learnt stays.
+    pub(crate) fn tune(&self, parameters: PeakEwma, now: Nanos) {
+        self.latency.tune(parameters, now);
+    }
+
+    /// Starts with a latency that was measured by an earlier process.
+    #[cfg(feature = "serde")]
+    pub(crate) fn restore_latency(&self, latency: Duration, now: Nanos) {
+        self.latency.restore(latency.as_secs_f64(), now);
     }
 
     #[inline]
@@ -170,7 +197,7 @@ impl Load {
         self.in_flight.now()
     }
 
-    /// Requests begun since the endpoint was made, modulo 2^40, and those of them in flight.
+    /// Requests begun since the endpoint was made, modulo 2^39, and those of them in flight.
     pub(crate) fn begun(&self) -> (u64, u32) {
         self.in_flight.both()
     }
