@@ -7,7 +7,6 @@ use std::time::Duration;
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::forced::{Told, poll_forced};
 use crate::cluster::LeaseGuard;
 use crate::error::{BoxError, Error};
 use crate::health::{Classifier, Failure, Outcome};
@@ -28,8 +27,6 @@ pin_project! {
         #[pin]
         inner: B,
         track: Option<Track>,
-        #[pin]
-        told: Told,
     }
 }
 
@@ -44,7 +41,7 @@ struct Track {
 impl<B> Body<B> {
     /// Without a request to end.
     pub(super) fn untracked(inner: B) -> Self {
-        Self { inner, track: None, told: None }
+        Self { inner, track: None }
     }
 
     pub(super) fn new(
@@ -54,7 +51,7 @@ impl<B> Body<B> {
         classifier: Option<Arc<Classifier>>,
     ) -> Self {
         let open = completion == Completion::End;
-        Self { inner, track: Some(Track { guard, completion, classifier, open }), told: None }
+        Self { inner, track: Some(Track { guard, completion, classifier, open }) }
     }
 
     /// The body as the endpoint's service returned it. The request ends here, if it has not.
@@ -82,8 +79,7 @@ impl<B: http_body::Body<Error: Into<BoxError>>> http_body::Body for Body<B> {
             track.open = open;
         }
         let Poll::Ready(frame) = polled else {
-            let forced = |track: &Track| poll_forced(this.told.as_mut(), &track.guard, task);
-            let forced = this.track.as_ref().is_some_and(forced);
+            let forced = this.track.as_mut().is_some_and(|track| track.guard.poll_forced(task));
             return if forced { Poll::Ready(cut(this.track).map(Err)) } else { Poll::Pending };
         };
         let over = this.track.as_mut().is_some_and(|track| track.is_over(frame.as_ref()));

@@ -7,7 +7,6 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::Edge;
-use super::forced::{Told, poll_forced};
 use crate::cluster::{Lease, LeaseGuard};
 use crate::error::{BoxError, Error};
 use crate::health::{Failure, Outcome};
@@ -25,8 +24,6 @@ pin_project! {
     {
         #[pin]
         state: State<S, E, Request, S::Future>,
-        #[pin]
-        told: Told,
     }
 }
 
@@ -55,11 +52,11 @@ impl<S: Service<Request>, E, Request> ResponseFuture<S, E, Request> {
     {
         let service = lease.service().clone();
         let flight = Some(Flight { edge, guard: lease.into_guard() });
-        Self { state: State::Ready { service, request: Some(request), flight }, told: None }
+        Self { state: State::Ready { service, request: Some(request), flight } }
     }
 
     pub(super) fn failed(error: Error) -> Self {
-        Self { state: State::Failed { error: Some(error) }, told: None }
+        Self { state: State::Failed { error: Some(error) } }
     }
 }
 
@@ -74,7 +71,7 @@ where
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let polled = this.state.as_mut().poll(task);
-        let cut = polled.is_pending() && this.state.as_mut().is_forced(this.told, task);
+        let cut = polled.is_pending() && this.state.as_mut().is_forced(task);
         if !cut {
             return polled;
         }
@@ -127,11 +124,11 @@ where
 
 impl<S, E, Request, F> State<S, E, Request, F> {
     /// Whether the request has lasted too long for its endpoint's drain.
-    fn is_forced(self: Pin<&mut Self>, told: Pin<&mut Told>, task: &mut Context<'_>) -> bool {
+    fn is_forced(self: Pin<&mut Self>, task: &Context<'_>) -> bool {
         match self.project() {
             StateProjection::Ready { flight: Some(flight), .. }
             | StateProjection::Called { flight: Some(flight), .. } => {
-                poll_forced(told, &flight.guard, task)
+                flight.guard.poll_forced(task)
             }
             _ => false,
         }

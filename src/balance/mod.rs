@@ -74,7 +74,6 @@
 mod body;
 mod builder;
 mod edge;
-mod forced;
 mod future;
 mod layer;
 mod shared;

@@ -1,13 +1,13 @@
 use std::fmt;
+use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::sync::futures::OwnedNotified;
-
 use super::clock;
-use crate::endpoint::{Endpoint, EndpointId, Member, Node};
+use crate::endpoint::{Endpoint, EndpointId, Member, Node, Seat};
 use crate::error::Error;
 use crate::health::{Failure, Outcome};
 use crate::load::{Begun, Nanos};
@@ -52,6 +52,20 @@ pub struct LeaseGuard {
     /// Whether this is the one request that an ejected endpoint gets on trial.
     on_trial: bool,
     outcome: Option<Outcome>,
+    /// Where its task waits to hear that it has to end.
+    seat: Option<Seat>,
+}
+
+/// A wait to hear that a request has to end.
+struct Forced<'a> {
+    node: &'a Node,
+    seat: Option<Seat>,
+}
+
+impl Drop for Forced<'_> {
+    fn drop(&mut self) {
+        self.seat.into_iter().for_each(|seat| self.node.leave.give_back(seat));
+    }
 }
 
 impl<S: 'static> Lease<S> {
@@ -148,7 +162,7 @@ impl LeaseGuard {
         }
         let begun = now.and_then(|now| NonZeroU64::new(now.saturating_add(1)));
         let node = Arc::clone(node);
-        let guard = Self { node, begun, answered: false, on_trial, outcome: None };
+        let guard = Self { node, begun, answered: false, on_trial, outcome: None, seat: None };
         match counted {
             Ok(Begun::Watched) => Err(NotBegun::Watched(guard)),
             _ => Ok(guard),
@@ -160,10 +174,11 @@ impl LeaseGuard {
         self.begun = None;
     }
 
-    /// Hears of a drain whose deadline has come, from now on; [`is_forced`](Self::is_forced) says
-    /// whether it came before.
-    pub(crate) fn listen(&self) -> OwnedNotified {
-        self.node.leave.listen()
+    /// Whether the request [is forced](Self::is_forced) to end. If not, the task is woken when it is.
+    pub(crate) fn poll_forced(&mut self, task: &Task<'_>) -> bool {
+        self.node.leave.wait(&mut self.seat, task.waker());
+        // After it has sat down: one or the other is seen.
+        self.is_forced()
     }
 
     /// Whether the request has to end, for its endpoint's drain has lasted too long.
@@ -179,13 +194,12 @@ impl LeaseGuard {
     ///
     /// Cancel safe: the future holds nothing.
     pub async fn forced(&self) {
-        loop {
-            let told = self.listen();
-            if self.is_forced() {
-                return;
-            }
-            told.await;
-        }
+        let mut wait = Forced { node: &self.node, seat: None };
+        poll_fn(|task| {
+            self.node.leave.wait(&mut wait.seat, task.waker());
+            if self.is_forced() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// When the request was picked, if it is timed.
@@ -315,6 +329,9 @@ impl Drop for LeaseGuard {
         }
         if self.on_trial {
             self.node.end_trial(self.outcome);
+        }
+        if let Some(seat) = self.seat {
+            self.node.leave.give_back(seat);
         }
         if self.node.load.end() {
             self.node.emptied();

@@ -27,6 +27,7 @@
 
 mod address;
 mod labels;
+mod leave;
 mod node;
 mod report;
 mod state;
@@ -46,6 +47,7 @@ pub use self::report::{DrainEnd, DrainReport};
 pub use self::state::{Admin, State};
 pub use self::weight::Weight;
 
+pub(crate) use self::leave::{Leave, Seat};
 pub(crate) use self::node::{Counts, Evidence, Member, Node, Payload, Tally, Witness, since};
 pub use crate::id::EndpointId;
 

@@ -2,14 +2,12 @@ use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{self, AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use parking_lot::RwLock;
-use tokio::sync::Notify;
-use tokio::sync::futures::OwnedNotified;
 
-use super::{Endpoint, EndpointId};
+use super::{Endpoint, EndpointId, Leave};
 use crate::error::Error;
 use crate::health::Outcome;
 use crate::health::outlier::{Limits, Reason, Sample, Streaks};
@@ -70,35 +68,6 @@ pub(crate) struct Node {
 pub(crate) struct Asked {
     pub(crate) served: AtomicU64,
     pub(crate) diverted: AtomicU64,
-}
-
-/// By what requests learn that they have to end, because the endpoint's drain has lasted too long.
-#[derive(Debug, Default)]
-pub(crate) struct Leave {
-    forced: AtomicBool,
-    told: Arc<Notify>,
-}
-
-impl Leave {
-    /// Tells every request in flight, and those that should not have begun any more.
-    pub(crate) fn force(&self) {
-        self.forced.store(true, atomic::Ordering::SeqCst);
-        self.told.notify_waiters();
-    }
-
-    /// Requests that begin from now on may stay.
-    pub(crate) fn relent(&self) {
-        self.forced.store(false, atomic::Ordering::SeqCst);
-    }
-
-    pub(crate) fn is_forced(&self) -> bool {
-        self.forced.load(atomic::Ordering::SeqCst)
-    }
-
-    /// Hears of [`force`](Self::force) from now on: ask [`is_forced`](Self::is_forced) afterwards.
-    pub(crate) fn listen(&self) -> OwnedNotified {
-        Arc::clone(&self.told).notified_owned()
-    }
 }
 
 /// Who hears what live traffic says against an endpoint, or for it: the cluster's control side,
