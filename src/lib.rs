@@ -14,6 +14,7 @@
 //! | dead endpoints found before a request is lost on them | the module [`probe`] |
 //! | endpoints from a file, a registry, a stream | the module [`discover`] |
 //! | dead endpoints out, and back | the modules [`probe`] and [`health::outlier`] |
+//! | to take an endpoint out and lose nothing | [`Cluster::drain`] |
 //! | to see what happens | [`Cluster::status`] and [`Cluster::subscribe`] |
 //!
 //! ```
@@ -46,10 +47,13 @@
 //! |---|---|
 //! | `hyper` | probes over HTTP and TCP connections of their own: [`probe::HttpCheck`], [`probe::Probe`] |
 //! | `serde` | [`config::ClusterConfig`](https://docs.rs/whippletree/latest/whippletree/config/): a cluster described in TOML, JSON and the like |
+//! | `admin` | [`admin::Admin`](https://docs.rs/whippletree/latest/whippletree/admin/): health, statistics and the operator's verbs |
 //! | `full` | all of them |
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "admin")]
+pub mod admin;
 pub mod balance;
 pub mod cluster;
 #[cfg(feature = "serde")]

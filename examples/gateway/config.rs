@@ -12,7 +12,9 @@ use hyper::http::uri::Scheme;
 use serde::Deserialize;
 use whippletree::Endpoint;
 use whippletree::balance;
+use whippletree::cluster;
 use whippletree::config::ClusterConfig;
+use whippletree::probe::Probe;
 
 use super::cli::Cli;
 
@@ -24,6 +26,7 @@ const MOST_THREADS: usize = 1024;
 /// ```toml
 /// listen = "127.0.0.1:8080"
 /// admin = "127.0.0.1:8404"
+/// admin_writes = false             # true: the admin side's verbs may change things
 /// expose_endpoint = false          # true: responses say `x-served-by: ID`
 /// # threads = 2                    # absent: one per core
 /// release_delay = "0s"             # after SIGTERM go on accepting so long, /healthz already 503
@@ -47,6 +50,7 @@ const MOST_THREADS: usize = 1024;
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) admin: SocketAddr,
+    pub(crate) admin_writes: bool,
     pub(crate) expose_endpoint: bool,
     #[serde(deserialize_with = "threads")]
     pub(crate) threads: Option<NonZeroUsize>,
@@ -65,6 +69,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin: SocketAddr::from(([127, 0, 0, 1], 8404)),
+            admin_writes: false,
             expose_endpoint: false,
             threads: None,
             release_delay: Duration::ZERO,
@@ -96,25 +101,85 @@ impl Config {
         Ok(Self { origin, ..config })
     }
 
-    /// The balancer that file and flags describe; the caller adds the client.
+    /// The balancer that file and flags describe, with the endpoints of the flags alone; the caller
+    /// adds the client. Those of the file come and go with it.
     pub(crate) fn balance(&self, cli: &Cli) -> Result<balance::Builder, String> {
-        let mut builder = self.cluster.balance().map_err(|error| self.blame(&error))?;
-        if let Some(policy) = &cli.policy {
-            builder = builder.policy(policy.clone());
+        let endpoints = self.endpoints()?;
+        self.refuse_twins(cli, &endpoints)?;
+        let mut builder = balance::Builder::of(self.settings(cli)?);
+        if let Some(time) = self.cluster.fail_fast {
+            builder = builder.fail_fast(time);
         }
-        for endpoint in &cli.endpoints {
-            builder = builder.endpoint(endpoint.clone());
+        cli.endpoints.iter().try_for_each(|endpoint| self.refuse_tls(endpoint))?;
+        Ok(cli.endpoints.iter().cloned().fold(builder, balance::Builder::endpoint))
+    }
+
+    /// The policy and the parameters.
+    pub(crate) fn settings(&self, cli: &Cli) -> Result<cluster::Builder, String> {
+        let settings = self.cluster.cluster().map_err(|error| self.blame(&error))?;
+        Ok(match &cli.policy {
+            Some(policy) => settings.policy(policy.clone()),
+            None => settings,
+        })
+    }
+
+    /// The endpoints of the file.
+    pub(crate) fn endpoints(&self) -> Result<Vec<Endpoint>, String> {
+        let endpoints = self.cluster.endpoints().map_err(|error| self.blame(&error))?;
+        endpoints.iter().try_for_each(|endpoint| self.refuse_tls(endpoint))?;
+        Ok(endpoints)
+    }
+
+    /// How endpoints are checked, if they are.
+    pub(crate) fn probe(&self) -> Result<Option<Probe>, String> {
+        let Some(config) = &self.cluster.probe else {
+            return Ok(None);
+        };
+        let probe = config.check().and_then(|check| config.probe(check.fresh()));
+        probe.map(Some).map_err(|error| format!("{}: cluster: probe.{error}", self.origin))
+    }
+
+    pub(crate) fn probes_otherwise(&self, before: &Self) -> bool {
+        format!("{:?}", self.cluster.probe) != format!("{:?}", before.cluster.probe)
+    }
+
+    /// An id means one endpoint, the file's or the flags'.
+    pub(crate) fn refuse_twins(&self, cli: &Cli, endpoints: &[Endpoint]) -> Result<(), String> {
+        let is_flag = |id| cli.endpoints.iter().any(|endpoint| endpoint.id() == id);
+        match endpoints.iter().map(Endpoint::id).find(|id| is_flag(*id)) {
+            Some(id) => Err(format!("{}: id: \"{id}\" is in the file and a flag", self.origin)),
+            None => Ok(()),
         }
-        let listed = self.cluster.endpoints().map_err(|error| self.blame(&error))?;
-        for address in listed.iter().chain(&cli.endpoints).map(Endpoint::address) {
-            if address.scheme() == Some(&Scheme::HTTPS) {
-                return Err(format!(
-                    "{}: address: \"{address}\" needs TLS, which this example has not",
-                    self.origin
-                ));
+    }
+
+    /// What is settled when the gateway starts cannot be changed while it runs.
+    pub(crate) fn refuse_restart(&self, before: &Self) -> Result<(), String> {
+        for (key, is_same) in [
+            ("listen", self.listen == before.listen),
+            ("admin", self.admin == before.admin),
+            ("admin_writes", self.admin_writes == before.admin_writes),
+            ("expose_endpoint", self.expose_endpoint == before.expose_endpoint),
+            ("threads", self.threads == before.threads),
+            ("release_delay", self.release_delay == before.release_delay),
+            ("shutdown_timeout", self.shutdown_timeout == before.shutdown_timeout),
+            ("cluster.fail_fast", self.cluster.fail_fast == before.cluster.fail_fast),
+        ] {
+            if !is_same {
+                return Err(format!("{}: {key}: a change of it needs a restart", self.origin));
             }
         }
-        Ok(builder)
+        Ok(())
+    }
+
+    fn refuse_tls(&self, endpoint: &Endpoint) -> Result<(), String> {
+        let address = endpoint.address();
+        if address.scheme() == Some(&Scheme::HTTPS) {
+            return Err(format!(
+                "{}: address: \"{address}\" needs TLS, which this example has not",
+                self.origin
+            ));
+        }
+        Ok(())
     }
 
     /// The library's word on a wrong value (it names field and value) and where that value stands.

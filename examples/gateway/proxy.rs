@@ -22,7 +22,7 @@ use crate::shutdown::Guard;
 use crate::{headers, tunnel};
 
 /// One client, and with it one pool of connections, for all endpoints.
-type Shared = Addressed<Client<HttpConnector, Incoming>>;
+pub(crate) type Shared = Addressed<Client<HttpConnector, Incoming>>;
 
 /// What goes out to a client: an endpoint's body, or a line of our own.
 type Body = Either<balance::Body<Incoming>, Full<Bytes>>;

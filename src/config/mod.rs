@@ -256,7 +256,7 @@ impl LocalityConfig {
 }
 
 impl EndpointConfig {
-    fn endpoint(&self) -> Result<Endpoint, Error> {
+    pub(crate) fn endpoint(&self) -> Result<Endpoint, Error> {
         let mut endpoint = Endpoint::new(&self.address)?.with_priority(self.priority);
         if let Some(id) = &self.id {
             endpoint = endpoint.with_id(id)?;

@@ -8,6 +8,7 @@ mod config;
 mod headers;
 mod health;
 mod limits;
+mod operator;
 mod rfc9110;
 mod shutdown;
 mod streaming;
