@@ -57,6 +57,8 @@ pub(super) struct Control {
     /// Who the nodes testify to.
     pub(super) reporter: Arc<Reporter>,
     pub(super) drains: Drains,
+    #[cfg(feature = "serde")]
+    pub(super) imported: super::export::Imported,
     /// Whether picks find nothing any more, for good.
     pub(super) is_closed: bool,
     /// Who set the facts that nobody has set.
@@ -105,6 +107,8 @@ impl Control {
             pending: Vec::new(),
             reporter,
             drains: Drains::default(),
+            #[cfg(feature = "serde")]
+            imported: super::export::Imported::new(),
             is_closed: false,
             nobody: "default".into(),
             epoch,
@@ -299,6 +303,8 @@ impl Control {
                 let mut record = Record::new(source, endpoint, node, facts, now);
                 record.change(now, applied, |_, _| {});
                 self.present.insert(id.clone(), record);
+                #[cfg(feature = "serde")]
+                self.recall(&id, now, applied);
                 applied.events.push(Event::Added(id));
             }
             (None, None) => debug_assert!(false, "the caller brings every payload that lacks"),

@@ -14,6 +14,8 @@ const RECHECK: Duration = Duration::from_secs(1);
 impl Control {
     /// Forgets what has been gone for long enough. What still has leases is looked at again later.
     pub(super) fn expire(&mut self, now: Instant, applied: &mut Applied) {
+        #[cfg(feature = "serde")]
+        self.imported.retain(|_, (_, until)| until.is_none_or(|at| at > now));
         while self.due.first().is_some_and(|(due, _)| *due <= now) {
             let Some((_, id)) = self.due.pop_first() else {
                 break;

@@ -57,6 +57,8 @@ mod discover;
 mod drain;
 mod drain_options;
 mod driver;
+#[cfg(feature = "serde")]
+mod export;
 mod facts;
 mod follow;
 mod follower;
@@ -101,6 +103,8 @@ pub use self::builder::Builder;
 pub use self::context::Context;
 pub use self::drain::Drain;
 pub use self::drain_options::{DrainOptions, Then};
+#[cfg(feature = "serde")]
+pub use self::export::{ClusterState, EndpointState};
 pub use self::lease::{Lease, LeaseGuard};
 pub use self::shutdown::Shutdown;
 pub use self::source::Source;

@@ -3,6 +3,8 @@
 
 mod cutting;
 mod model;
+#[cfg(feature = "serde")]
+mod restart;
 mod rolling;
 mod rules;
 #[path = "../support/mod.rs"]
