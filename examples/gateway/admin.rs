@@ -16,10 +16,11 @@ pub(crate) fn service(proxy: Arc<Proxy>, phase: Phase, writes: Writes) -> Admin 
     admin.serving(move || phase.is_serving()).totals(move || {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let totals = &proxy.totals;
-        let mut told = Totals::default();
-        told.requests = read(&totals.requests);
-        told.failures = read(&totals.failures);
-        told.rejected = read(&totals.rejected);
-        told
+        Totals {
+            requests: read(&totals.requests),
+            failures: read(&totals.failures),
+            rejected: read(&totals.rejected),
+            ..Totals::default()
+        }
     })
 }

@@ -93,7 +93,7 @@ impl Reload {
     /// Lists an endpoint. Its drain goes on, unless it had left the file before, or the cluster.
     fn list(&self, endpoint: Endpoint) -> Result<(), String> {
         let (cluster, id) = (self.proxy.cluster(), endpoint.id().clone());
-        let is_new = !self.who(&id, FactKind::Admin).is_some_and(|by| by != BY);
+        let is_new = self.who(&id, FactKind::Admin).is_none_or(|by| by == BY);
         self.source.insert(endpoint).map_err(|error| self.config.blame(&error))?;
         if is_new {
             // An error says that it is gone again.

@@ -29,19 +29,35 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest body that is read; an endpoint's description takes less than a hundredth of it.
 const LONGEST: usize = 64 * 1024;
 
-type Answer = Result<Response<Body>, Response<Body>>;
+type Answer = Result<Response<Body>, Refusal>;
+
+/// Why a call is answered with an error.
+struct Refusal {
+    status: StatusCode,
+    line: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, line: impl Into<String>) -> Self {
+        Self { status, line: line.into() }
+    }
+
+    fn answer(self) -> Response<Body> {
+        text(self.status, self.line)
+    }
+}
 
 impl<S: Send + Sync + 'static> Admin<S> {
     /// `GET /endpoints/{id}`.
     pub(super) async fn show(&self, id: &EndpointId, uri: &Uri) -> Response<Body> {
         let wait = match query(uri.query(), "wait").map_err(|()| bad("wait", "is malformed")) {
             Ok(wait) => wait,
-            Err(answer) => return answer,
+            Err(refusal) => return refusal.answer(),
         };
         match wait.as_deref() {
             None => self.row(id, StatusCode::OK),
-            Some("drained") => self.wait(id, uri).await.unwrap_or_else(|answer| answer),
-            Some(_) => bad("wait", "is not drained"),
+            Some("drained") => self.wait(id, uri).await.unwrap_or_else(Refusal::answer),
+            Some(_) => bad("wait", "is not drained").answer(),
         }
     }
 
@@ -75,7 +91,7 @@ impl<S: Send + Sync + 'static> Admin<S> {
     {
         let body = match read(head, body).await {
             Ok(body) => body,
-            Err(answer) => return answer,
+            Err(refusal) => return refusal.answer(),
         };
         let answer = match verb {
             Verb::Itself if head.method == Method::DELETE => {
@@ -87,7 +103,7 @@ impl<S: Send + Sync + 'static> Admin<S> {
             Verb::Maintenance => self.set(id, State::Maintenance),
             Verb::Weight => self.weigh(id, &body),
         };
-        answer.unwrap_or_else(|answer| answer)
+        answer.unwrap_or_else(Refusal::answer)
     }
 
     fn drain(&self, id: &EndpointId, uri: &Uri, then: Then) -> Answer {
@@ -137,24 +153,24 @@ impl<S: Send + Sync + 'static> Admin<S> {
     }
 
     fn row(&self, id: &EndpointId, status: StatusCode) -> Response<Body> {
-        self.find(id).map_or_else(not_here, |found| json(status, &Row::from(&found)))
+        self.find(id).map_or_else(|| not_here().answer(), |found| json(status, &Row::from(&found)))
     }
 }
 
-fn not_here() -> Response<Body> {
-    text(StatusCode::NOT_FOUND, "no endpoint has this id")
+fn not_here() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "no endpoint has this id")
 }
 
-fn bad(field: &str, reason: &str) -> Response<Body> {
-    text(StatusCode::BAD_REQUEST, format_args!("{field}: {reason}"))
+fn bad(field: &str, reason: &str) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, format!("{field}: {reason}"))
 }
 
-fn refused(error: Error) -> Response<Body> {
-    text(StatusCode::BAD_REQUEST, error)
+fn refused(error: Error) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, error.to_string())
 }
 
 /// A time of the query, such as `30s`, or the default.
-fn time(uri: &Uri, key: &str) -> Result<Duration, Response<Body>> {
+fn time(uri: &Uri, key: &str) -> Result<Duration, Refusal> {
     let value = query(uri.query(), key).map_err(|()| bad(key, "is malformed"))?;
     let Some(value) = value else {
         return Ok(PATIENCE);
@@ -163,7 +179,7 @@ fn time(uri: &Uri, key: &str) -> Result<Duration, Response<Body>> {
 }
 
 /// The whole body, which has to be JSON if there is one.
-async fn read<B>(head: &Parts, body: B) -> Result<Vec<u8>, Response<Body>>
+async fn read<B>(head: &Parts, body: B) -> Result<Vec<u8>, Refusal>
 where
     B: http_body::Body<Error: Into<BoxError>>,
 {
@@ -175,7 +191,8 @@ where
             continue;
         };
         if bytes.len() + data.remaining() > LONGEST {
-            return Err(text(StatusCode::PAYLOAD_TOO_LARGE, "body: is longer than 64 KiB"));
+            let reason = "body: is longer than 64 KiB";
+            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, reason));
         }
         while data.has_remaining() {
             let chunk = data.chunk();
@@ -188,7 +205,7 @@ where
     let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
     if !bytes.is_empty() && !kind.eq_ignore_ascii_case("application/json") {
         let reason = "content-type: a body has to be application/json";
-        return Err(text(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason));
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason));
     }
     Ok(bytes)
 }
