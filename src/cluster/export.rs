@@ -66,10 +66,13 @@ pub struct EndpointState {
     /// For how long it has been fit to serve; slow start counts from there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fit_ms: Option<u64>,
-    /// The moving average of its latency.
+    /// The moving average of its latency, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub latency_ms: Option<f64>,
+    pub latency_us: Option<u64>,
 }
+
+/// The longest latency that is measured: an hour, in microseconds.
+const LONGEST: u64 = 3_600_000_000;
 
 /// States of endpoints that are not here yet, and until when they are kept.
 pub(super) type Imported = BTreeMap<EndpointId, (Checked, Option<Instant>)>;
@@ -153,8 +156,8 @@ impl EndpointState {
         let reason = "is none of ready, drain, maintenance";
         let admin = admin.ok_or_else(|| Error::config("admin", &self.admin, reason))?;
         let weight = self.weight.map(Weight::new).transpose()?;
-        if let Some(latency) = self.latency_ms.filter(|ms| !(0.0..=3_600_000.0).contains(ms)) {
-            return Err(Error::config("latency_ms", latency, "is not in 0..=3600000"));
+        if let Some(latency) = self.latency_us.filter(|us| *us > LONGEST) {
+            return Err(Error::config("latency_us", latency, "is above 3600000000, an hour"));
         }
         let standing = |(probe, standing): (&String, &String)| match standing.as_str() {
             "up" => Ok((probe.clone(), Initial::Up)),
@@ -222,7 +225,7 @@ impl Record {
             },
             ejections: facts.outlier.ejections.count(),
             fit_ms: facts.fit_since.map(ago),
-            latency_ms: self.node.load.latency(nanos).map(|seconds| seconds * 1000.0),
+            latency_us: self.node.load.latency(nanos).map(|seconds| (seconds * 1e6).round() as u64),
         }
     }
 
@@ -238,8 +241,8 @@ impl Record {
         }
         let before = |ms: u64| at.checked_sub(Duration::from_millis(ms)).unwrap_or(*at);
         let until = state.ejected_ms.and_then(|ms| at.checked_add(Duration::from_millis(ms)));
-        if let Some(latency) = state.latency_ms {
-            self.node.load.restore_latency(Duration::from_secs_f64(latency / 1000.0), now);
+        if let Some(latency) = state.latency_us {
+            self.node.load.restore_latency(Duration::from_micros(latency), now);
         }
         self.change(*at, applied, |record, applied| {
             if let Some(weight) = weight {

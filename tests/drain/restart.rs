@@ -50,8 +50,8 @@ fn rounded(mut state: ClusterState) -> ClusterState {
         endpoint.admin_ms /= 10_000;
         endpoint.fit_ms = endpoint.fit_ms.map(|ms| ms / 10_000);
         endpoint.ejected_ms = endpoint.ejected_ms.map(|ms| ms.div_ceil(60_000));
-        // Decays with time: to the nearest tenth.
-        endpoint.latency_ms = endpoint.latency_ms.map(|ms| (ms / 1000.0).round());
+        // Decays with time: to the nearest second.
+        endpoint.latency_us = endpoint.latency_us.map(|us| (us + 500_000) / 1_000_000);
     }
     state
 }
@@ -106,10 +106,9 @@ fn garbage_is_refused_by_field_and_value_and_changes_nothing() {
         assert!(error.is_config() && error.to_string().starts_with(expected), "{error}");
         assert!(cluster.export().endpoints.iter().all(|state| state.admin == "ready"));
     }
-    for (key, value) in [("weight", 70_000.0), ("latency_ms", -1.0), ("latency_ms", 1e300)] {
+    for (key, value) in [("weight", 70_000_u64), ("latency_us", 3_600_000_001)] {
         let mut bad = good.clone();
-        bad["endpoints"][2][key] =
-            if key == "weight" { serde_json::json!(value as u32) } else { value.into() };
+        bad["endpoints"][2][key] = value.into();
         let bad: ClusterState = serde_json::from_value(bad).unwrap();
         let error = cluster.import(&bad, Instant::now()).unwrap_err();
         assert!(error.to_string().contains(key), "{error}");
