@@ -39,6 +39,10 @@ enum Kind {
     NoEndpoint(Census),
     #[error("endpoint {0} alone was asked for, and may not serve")]
     NotPreferred(EndpointId),
+    #[error("the cluster was shut down")]
+    Closed,
+    #[error("endpoint {endpoint} was drained, and the request had not ended by the deadline")]
+    Drained { endpoint: EndpointId },
     #[error("endpoint {endpoint} has {in_flight} requests in flight, as many as it can count")]
     Overloaded { endpoint: EndpointId, in_flight: u32 },
     #[error("overloaded: {0}")]
@@ -151,6 +155,14 @@ impl Error {
         Kind::NotPreferred(endpoint).into()
     }
 
+    pub(crate) fn closed() -> Self {
+        Kind::Closed.into()
+    }
+
+    pub(crate) fn drained(endpoint: EndpointId) -> Self {
+        Kind::Drained { endpoint }.into()
+    }
+
     pub(crate) fn overloaded(endpoint: EndpointId, in_flight: u32) -> Self {
         Kind::Overloaded { endpoint, in_flight }.into()
     }
@@ -201,6 +213,34 @@ impl Error {
     #[must_use]
     pub fn is_no_endpoint(&self) -> bool {
         matches!(*self.0, Kind::NoEndpoint(_) | Kind::NotPreferred(_))
+    }
+
+    /// The cluster was [shut down](crate::Cluster::shutdown): no request will find an endpoint any
+    /// more.
+    ///
+    /// ```
+    /// use whippletree::cluster::DrainOptions;
+    /// use whippletree::{Cluster, Context, Endpoint};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let cluster = Cluster::builder().connect(|_| ());
+    /// cluster.insert(Endpoint::new("a:80")?)?;
+    /// cluster.shutdown(DrainOptions::new()).await;
+    /// let error = cluster.pick(&Context::new()).unwrap_err();
+    /// assert!(error.is_closed() && !error.is_no_endpoint());
+    /// # Ok::<(), whippletree::Error>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(*self.0, Kind::Closed)
+    }
+
+    /// The request was cut short, because the [drain](crate::Cluster::drain) of its endpoint had
+    /// come to its deadline. The endpoint may have carried it out.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        matches!(*self.0, Kind::Drained { .. })
     }
 
     /// The request was turned away because of load: all endpoints that it could have gone to were at
@@ -271,6 +311,7 @@ impl Error {
     pub fn endpoint(&self) -> Option<&EndpointId> {
         match &*self.0 {
             Kind::Overloaded { endpoint, .. }
+            | Kind::Drained { endpoint }
             | Kind::Service { endpoint, .. }
             | Kind::Unready { endpoint, .. }
             | Kind::NotPreferred(endpoint) => Some(endpoint),

@@ -16,7 +16,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
-use crate::endpoint::{Admin, EndpointId};
+use crate::endpoint::{Admin, DrainReport, EndpointId};
 use crate::health::outlier::Reason;
 
 /// One change or one trouble of a cluster.
@@ -91,6 +91,20 @@ pub enum Event {
         state: Admin,
         /// Who says so.
         by: Arc<str>,
+    },
+    /// A drain is over.
+    Drained {
+        /// The endpoint.
+        endpoint: EndpointId,
+        /// How it has ended.
+        report: DrainReport,
+    },
+    /// The cluster was shut down: it finds no endpoint for anybody any more.
+    Closed,
+    /// The policy and the parameters were changed at run time.
+    Reconfigured {
+        /// The name of the policy that picks from now on.
+        policy: Arc<str>,
     },
     /// Fewer endpoints are available than the panic threshold asks for.
     PanicEntered,
@@ -179,6 +193,11 @@ impl fmt::Display for Event {
             Self::Administered { endpoint, state, by } => {
                 write!(f, "endpoint {endpoint} set to {state} by {by}")
             }
+            Self::Drained { endpoint, report } => {
+                write!(f, "drain of endpoint {endpoint}: {report}")
+            }
+            Self::Closed => f.write_str("shut down"),
+            Self::Reconfigured { policy } => write!(f, "reconfigured, with policy {policy}"),
             Self::PanicEntered => {
                 f.write_str("panic: fewer endpoints are available than the threshold asks for")
             }
@@ -302,6 +321,9 @@ impl Bus {
             | Event::Returned(_)
             | Event::Administered { .. }
             | Event::SessionsMoved { .. }
+            | Event::Drained { .. }
+            | Event::Closed
+            | Event::Reconfigured { .. }
             | Event::PanicLeft => tracing::info!(target: "whippletree", cluster, "{event}"),
             _ => tracing::warn!(target: "whippletree", cluster, "{event}"),
         }

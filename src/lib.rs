@@ -17,6 +17,7 @@
 //! | a failed request sent to another endpoint | the module [`failover`] |
 //! | dead endpoints out, and back | the modules [`probe`] and [`health::outlier`] |
 //! | to bear more load than there is room for | the module [`limit`] |
+//! | to take an endpoint out and lose nothing | [`Cluster::drain`] |
 //! | to see what happens | [`Cluster::status`] and [`Cluster::subscribe`] |
 //!
 //! ```
@@ -51,10 +52,13 @@
 //! | `hyper` | probes over HTTP and TCP connections of their own: [`probe::HttpCheck`], [`probe::Probe`] |
 //! | `http2` | streams that HTTP/2 says were not processed are sent elsewhere, whatever their method ([`failover`]) |
 //! | `serde` | [`config::ClusterConfig`](https://docs.rs/whippletree/latest/whippletree/config/): a cluster described in TOML, JSON and the like |
+//! | `admin` | [`admin::Admin`](https://docs.rs/whippletree/latest/whippletree/admin/): health, statistics and the operator's verbs |
 //! | `full` | all of them |
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "admin")]
+pub mod admin;
 pub mod affinity;
 pub mod balance;
 pub mod cluster;

@@ -11,7 +11,7 @@ use whippletree::{Endpoint, Weight};
 /// An HTTP reverse proxy that balances load with whippletree.
 ///
 /// Without --config and without --endpoint it balances over three built-in demo endpoints.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(name = "gateway")]
 pub(crate) struct Cli {
     /// Reads the configuration from this TOML file; flags win over it.

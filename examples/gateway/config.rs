@@ -13,18 +13,40 @@ use serde::Deserialize;
 use whippletree::Endpoint;
 use whippletree::affinity::AffinityLayer;
 use whippletree::balance;
+use whippletree::cluster;
 use whippletree::config::{ClusterConfig, FailoverConfig, QueueConfig, StickyConfig};
+use whippletree::probe::Probe;
 
 use super::cli::Cli;
 
 /// Beyond this many threads it is a slip of the finger; starting them could bring the machine down.
 const MOST_THREADS: usize = 1024;
 
+/// Keys that are read once, at the start.
+const SETTLED: [&str; 15] = [
+    "listen",
+    "admin",
+    "admin_writes",
+    "expose_endpoint",
+    "threads",
+    "release_delay",
+    "shutdown_timeout",
+    "failover",
+    "queue",
+    "sticky",
+    "cluster.fail_fast",
+    "cluster.hash_on",
+    "cluster.hash_secret",
+    "cluster.trusted",
+    "cluster.trusted_hops",
+];
+
 /// Everything the gateway needs to know, checked. Keys that are absent have these defaults:
 ///
 /// ```toml
 /// listen = "127.0.0.1:8080"
 /// admin = "127.0.0.1:8404"
+/// admin_writes = false             # true: the admin side's verbs may change things
 /// expose_endpoint = false          # true: responses say `x-served-by: ID`
 /// # threads = 2                    # absent: one per core
 /// release_delay = "0s"             # after SIGTERM go on accepting so long, /healthz already 503
@@ -62,6 +84,7 @@ const MOST_THREADS: usize = 1024;
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) admin: SocketAddr,
+    pub(crate) admin_writes: bool,
     pub(crate) expose_endpoint: bool,
     #[serde(deserialize_with = "threads")]
     pub(crate) threads: Option<NonZeroUsize>,
@@ -74,6 +97,9 @@ pub(crate) struct Config {
     cluster: ClusterConfig,
     pub(crate) failover: FailoverConfig,
     queue: Option<QueueConfig>,
+    /// The file, to be compared with a later one.
+    #[serde(skip)]
+    file: toml::Table,
     /// Where the values came from, for error messages.
     #[serde(skip)]
     origin: String,
@@ -84,6 +110,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin: SocketAddr::from(([127, 0, 0, 1], 8404)),
+            admin_writes: false,
             expose_endpoint: false,
             threads: None,
             release_delay: Duration::ZERO,
@@ -92,6 +119,7 @@ impl Default for Config {
             cluster: ClusterConfig::default(),
             failover: FailoverConfig::default(),
             queue: None,
+            file: toml::Table::new(),
             origin: "flags".to_owned(),
         }
     }
@@ -118,27 +146,83 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(|error| format!("{origin}: {error}"))?;
         let parsed = toml::from_str(&text);
         let config: Self = parsed.map_err(|error| explain(&origin, &text, &error))?;
-        Ok(Self { origin, ..config })
+        let file = toml::from_str(&text).map_err(|error| explain(&origin, &text, &error))?;
+        Ok(Self { file, origin, ..config })
     }
 
-    /// The balancer that file and flags describe; the caller adds the client.
+    /// The balancer that file and flags describe, with the endpoints of the flags alone; the caller
+    /// adds the client. Those of the file come and go with it.
     pub(crate) fn balance(&self, cli: &Cli) -> Result<balance::Builder, String> {
-        let mut builder = self.cluster.balance().map_err(|error| self.blame(&error))?;
+        let endpoints = self.endpoints()?;
+        self.refuse_twins(cli, &endpoints)?;
         self.failover.layer().map_err(|error| format!("{}: failover: {error}", self.origin))?;
-        builder = builder.queue(self.queue.as_ref().map(QueueConfig::queue));
-        for endpoint in &cli.endpoints {
-            builder = builder.endpoint(endpoint.clone());
+        let queue = self.queue.as_ref().map(QueueConfig::queue);
+        let mut builder = balance::Builder::of(self.settings()?).queue(queue);
+        if let Some(time) = self.cluster.fail_fast {
+            builder = builder.fail_fast(time);
         }
-        let listed = self.cluster.endpoints().map_err(|error| self.blame(&error))?;
-        for address in listed.iter().chain(&cli.endpoints).map(Endpoint::address) {
-            if address.scheme() == Some(&Scheme::HTTPS) {
-                return Err(format!(
-                    "{}: address: \"{address}\" needs TLS, which this example has not",
-                    self.origin
-                ));
-            }
+        cli.endpoints.iter().try_for_each(|endpoint| self.refuse_tls(endpoint))?;
+        Ok(cli.endpoints.iter().cloned().fold(builder, balance::Builder::endpoint))
+    }
+
+    /// The policy and the parameters.
+    pub(crate) fn settings(&self) -> Result<cluster::Builder, String> {
+        self.cluster.cluster().map_err(|error| self.blame(&error))
+    }
+
+    /// The endpoints of the file.
+    pub(crate) fn endpoints(&self) -> Result<Vec<Endpoint>, String> {
+        let endpoints = self.cluster.endpoints().map_err(|error| self.blame(&error))?;
+        endpoints.iter().try_for_each(|endpoint| self.refuse_tls(endpoint))?;
+        Ok(endpoints)
+    }
+
+    /// How endpoints are checked, if they are.
+    pub(crate) fn probe(&self) -> Result<Option<Probe>, String> {
+        let Some(config) = &self.cluster.probe else {
+            return Ok(None);
+        };
+        let probe = config.check().and_then(|check| config.probe(check.fresh()));
+        probe.map(Some).map_err(|error| format!("{}: cluster: probe.{error}", self.origin))
+    }
+
+    pub(crate) fn probes_otherwise(&self, before: &Self) -> bool {
+        self.written("cluster.probe") != before.written("cluster.probe")
+    }
+
+    /// An id means one endpoint, the file's or the flags'.
+    pub(crate) fn refuse_twins(&self, cli: &Cli, endpoints: &[Endpoint]) -> Result<(), String> {
+        let is_flag = |id| cli.endpoints.iter().any(|endpoint| endpoint.id() == id);
+        match endpoints.iter().map(Endpoint::id).find(|id| is_flag(*id)) {
+            Some(id) => Err(format!("{}: id: \"{id}\" is in the file and a flag", self.origin)),
+            None => Ok(()),
         }
-        Ok(builder)
+    }
+
+    /// What is settled when the gateway starts cannot be changed while it runs.
+    pub(crate) fn refuse_restart(&self, before: &Self) -> Result<(), String> {
+        let other = SETTLED.iter().find(|key| self.written(key) != before.written(key));
+        other.map_or(Ok(()), |key| {
+            Err(format!("{}: {key}: a change of it needs a restart", self.origin))
+        })
+    }
+
+    /// What the file says of a key, as it stands there.
+    fn written(&self, key: &str) -> Option<&toml::Value> {
+        let mut keys = key.split('.');
+        let value = self.file.get(keys.next()?)?;
+        keys.try_fold(value, |value, key| value.get(key))
+    }
+
+    fn refuse_tls(&self, endpoint: &Endpoint) -> Result<(), String> {
+        let address = endpoint.address();
+        if address.scheme() == Some(&Scheme::HTTPS) {
+            return Err(format!(
+                "{}: address: \"{address}\" needs TLS, which this example has not",
+                self.origin
+            ));
+        }
+        Ok(())
     }
 
     /// What gives requests their keys, if the policy picks by any.

@@ -19,7 +19,8 @@
 //! | `refusal.rs` | answers of our own: 400, 502, 503, 504 |
 //! | `sticky.rs` | sessions that stay with their endpoint |
 //! | `tunnel.rs` | WebSocket and other upgrades |
-//! | `admin.rs` | health and statistics, on a listener of their own |
+//! | `admin.rs` | the library's admin service: health, statistics, the operator's verbs |
+//! | `reload.rs` | the file again, after SIGHUP |
 //! | `shutdown.rs` | the order of things after SIGTERM |
 //! | `demo.rs` | three endpoints to play with |
 //!
@@ -34,6 +35,7 @@ mod failover;
 mod headers;
 mod proxy;
 mod refusal;
+mod reload;
 mod server;
 mod shutdown;
 mod sticky;
@@ -43,13 +45,17 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
+use whippletree::admin::Writes;
+use whippletree::cluster::DrainOptions;
 
 use crate::cli::Cli;
 use crate::config::Config;
 use crate::failover::Guarded;
 use crate::proxy::Proxy;
+use crate::reload::Reload;
 use crate::shutdown::Shutdown;
 
 /// Why the gateway did not start: one line for stderr, and the exit code.
@@ -119,21 +125,31 @@ async fn run(cli: &Cli, config: Config) -> Result<(), Failure> {
         .map_err(|error| Failure::config(config.blame_sticky(&error)))?;
     let proxy = Proxy::new(guarded, affinity, front, config.expose_endpoint);
     let proxy = Arc::new(proxy);
+    let writes = if config.admin_writes { Writes::Allowed } else { Writes::Refused };
+    let (release_delay, shutdown_timeout) = (config.release_delay, config.shutdown_timeout);
+    let (listen, admin) = (config.listen, config.admin);
 
     // From here on a signal finds somebody listening, even in the first millisecond.
     let shutdown = Shutdown::new().map_err(|error| Failure::runtime("signals", error))?;
-    let traffic = bind("listen", config.listen).await?;
-    let admin = bind("admin", config.admin).await?;
+    #[cfg(unix)]
+    let hangups = reload::hangups().map_err(|error| Failure::runtime("signals", error))?;
+    let reload = Reload::start(Arc::clone(&proxy), config).map_err(Failure::config)?;
+    #[cfg(unix)]
+    tokio::spawn(reload.run(cli.clone(), hangups));
+    let traffic = bind("listen", listen).await?;
+    let admin = bind("admin", admin).await?;
     say(&format!("listening on http://{}", traffic.1));
     say(&format!("admin on http://{}", admin.1));
 
     // The admin side answers until the very end: it is how one watches a shutdown.
     let phase = shutdown.phase();
-    tokio::spawn(server::admin(admin.0, admin::Admin::new(Arc::clone(&proxy), phase)));
-    tokio::spawn(server::traffic(traffic.0, proxy, shutdown.guard()));
+    tokio::spawn(server::admin(admin.0, admin::service(Arc::clone(&proxy), phase, writes)));
+    tokio::spawn(server::traffic(traffic.0, Arc::clone(&proxy), shutdown.guard()));
 
-    if !shutdown.run(config.release_delay, config.shutdown_timeout).await {
+    if !shutdown.run(release_delay, shutdown_timeout).await {
         eprintln!("gateway: shutdown_timeout is over: closing what is still open");
+        // What is left is told, so that nobody takes half a response for a whole one.
+        proxy.cluster().shutdown(DrainOptions::new().deadline(Duration::ZERO)).await;
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
+use tower::ServiceExt;
 
 use crate::admin::Admin;
 use crate::proxy::Proxy;
@@ -72,7 +73,10 @@ pub(crate) async fn admin(listener: TcpListener, admin: Admin) {
     loop {
         let (stream, _) = accept(&listener).await;
         let admin = admin.clone();
-        let handle = move |request| std::future::ready(admin.handle(&request));
+        let handle = move |request| {
+            let answer = admin.clone().oneshot(request);
+            async { answer.await.unwrap_or_else(|never| match never {}) }
+        };
         tokio::spawn(connection(server.clone(), stream, handle, None));
     }
 }

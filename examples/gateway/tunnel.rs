@@ -43,14 +43,25 @@ pub(crate) fn open<B>(client: OnUpgrade, response: &mut Response<B>, guard: Guar
     let endpoint = hyper::upgrade::on(&mut *response);
     let lease = response.extensions_mut().remove::<HeldLease>();
     tokio::spawn(async move {
-        let _held = (lease, guard);
+        let held = (lease, guard);
         // Either may fail: the client is gone before it saw the 101. Both sides are closed then.
         if let Ok((client, endpoint)) = tokio::try_join!(client, endpoint) {
             let (mut client, mut endpoint) = (TokioIo::new(client), TokioIo::new(endpoint));
             // An end of one direction is passed on and the other goes on, as with plain TCP.
-            let _ = copy_bidirectional(&mut client, &mut endpoint).await;
+            // The end of its endpoint's drain closes it.
+            tokio::select! {
+                _ = copy_bidirectional(&mut client, &mut endpoint) => {}
+                () = forced(held.0.as_ref()) => {}
+            }
         }
     });
+}
+
+async fn forced(lease: Option<&HeldLease>) {
+    match lease {
+        Some(lease) => lease.forced().await,
+        None => std::future::pending().await,
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::cluster::LeaseGuard;
+use crate::error::{BoxError, Error};
 use crate::health::{Classifier, Failure, Outcome};
 use crate::load::Completion;
 
@@ -17,6 +18,10 @@ pin_project! {
     /// The end is the last frame, trailers, an error, or the drop of the body, whichever comes
     /// first. A body that knows that it has ended ends the request at once, whether or not it is
     /// polled: hyper and others do not poll for an end that was announced.
+    ///
+    /// When its endpoint's [drain](crate::Cluster::drain) comes to its deadline before that, the body
+    /// ends with an [`Error`] that says [so](Error::is_drained). Errors of the inner body are passed
+    /// on as they are.
     #[derive(Debug)]
     pub struct Body<B> {
         #[pin]
@@ -55,15 +60,18 @@ impl<B> Body<B> {
     }
 }
 
-impl<B: http_body::Body> http_body::Body for Body<B> {
+impl<B: http_body::Body<Error: Into<BoxError>>> http_body::Body for Body<B> {
     type Data = B::Data;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         task: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         let mut this = self.project();
+        if this.track.as_ref().is_some_and(|track| track.guard.is_forced()) {
+            return Poll::Ready(cut(this.track).map(Err));
+        }
         // Not open while the inner body runs: if it panics, its drop is no success.
         let open = this.track.as_mut().is_some_and(|track| std::mem::take(&mut track.open));
         let polled = this.inner.as_mut().poll_frame(task);
@@ -71,13 +79,14 @@ impl<B: http_body::Body> http_body::Body for Body<B> {
             track.open = open;
         }
         let Poll::Ready(frame) = polled else {
-            return Poll::Pending;
+            let forced = this.track.as_mut().is_some_and(|track| track.guard.poll_forced(task));
+            return if forced { Poll::Ready(cut(this.track).map(Err)) } else { Poll::Pending };
         };
         let over = this.track.as_mut().is_some_and(|track| track.is_over(frame.as_ref()));
         if over || this.track.is_some() && this.inner.is_end_stream() {
             *this.track = None;
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -87,6 +96,11 @@ impl<B: http_body::Body> http_body::Body for Body<B> {
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
+}
+
+/// Ends the request, which has lasted too long for its endpoint's drain.
+fn cut(track: &mut Option<Track>) -> Option<BoxError> {
+    track.take().map(|track| Error::drained(track.guard.id().clone()).into())
 }
 
 impl Track {

@@ -83,7 +83,26 @@ pub struct ServedBy(pub EndpointId);
 /// it as long as the connection is open.
 #[derive(Clone, Debug)]
 #[must_use = "dropping the last clone ends the request"]
-pub struct HeldLease(#[allow(dead_code, reason = "held for its drop")] Arc<LeaseGuard>);
+pub struct HeldLease(Arc<LeaseGuard>);
+
+impl HeldLease {
+    /// Resolves when the connection has to be closed, for its endpoint's
+    /// [drain](crate::Cluster::drain) has come to its deadline; for ever pending, if that does not
+    /// happen.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the future holds nothing.
+    pub async fn forced(&self) {
+        self.0.forced().await;
+    }
+
+    /// Who serves the connection.
+    #[must_use]
+    pub fn id(&self) -> &EndpointId {
+        self.0.id()
+    }
+}
 
 impl Http {
     pub(super) const fn new() -> Self {

@@ -103,7 +103,25 @@ where
     type Output = Result<E::Response, Error>;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
+        let mut this = self.project();
+        let polled = this.state.as_mut().poll(task);
+        let cut = polled.is_pending() && this.state.as_mut().is_forced(task);
+        if !cut {
+            return polled;
+        }
+        let flight = this.state.as_mut().abandon();
+        Poll::Ready(Err(flight.expect(POLLED).cut()))
+    }
+}
+
+impl<S, E, Request> State<S, E, Request, S::Future>
+where
+    S: Service<Request> + Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError>,
+    E: Edge<Request, S::Response>,
+{
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Result<E::Response, Error>> {
+        let mut state = self;
         loop {
             match state.as_mut().project() {
                 StateProjection::Queued { acquire, call } => {
@@ -145,6 +163,31 @@ where
     }
 }
 
+impl<S, E, Request, F> State<S, E, Request, F> {
+    /// Whether the request has lasted too long for its endpoint's drain.
+    fn is_forced(self: Pin<&mut Self>, task: &Context<'_>) -> bool {
+        match self.project() {
+            StateProjection::Ready { flight: Some(flight), .. }
+            | StateProjection::Called { flight: Some(flight), .. } => {
+                flight.guard.poll_forced(task)
+            }
+            _ => false,
+        }
+    }
+
+    /// Drops the request, wherever it stands.
+    fn abandon(mut self: Pin<&mut Self>) -> Option<Flight<E>> {
+        let flight = match self.as_mut().project() {
+            StateProjection::Ready { flight, .. } | StateProjection::Called { flight, .. } => {
+                flight.take()
+            }
+            StateProjection::Queued { .. } | StateProjection::Failed { .. } => None,
+        };
+        self.set(State::Failed { error: None });
+        flight
+    }
+}
+
 /// Why the `expect`s of this file hold, unless the caller breaks the contract of futures.
 const POLLED: &str = "a future is not polled after it has completed";
 
@@ -157,6 +200,13 @@ impl<E> Flight<E> {
             Some(Verdict::Overtaken) => self.guard.overtaken(),
             None => {}
         }
+    }
+
+    /// Ends the request for the sake of its endpoint's drain: it says nothing of the endpoint.
+    #[cold]
+    fn cut(mut self) -> Error {
+        self.guard.report_slow(Outcome::Ignored, None);
+        Error::drained(self.guard.id().clone())
     }
 
     fn unready(mut self, error: BoxError) -> Error {

@@ -4,14 +4,14 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep_until};
 
 use super::context::{Context, IfFull};
 use super::lease::Lease;
-use super::line::{Grant, Places, Ticket};
+use super::line::{After, Grant, Places, Ticket};
 use super::queue::Queue;
 use super::{Shared, clock};
 use crate::error::{Crowd, Error};
@@ -132,16 +132,16 @@ impl Shared {
         now: Instant,
     ) -> Result<Grant, Ticket> {
         let now = Some(now);
-        self.line.with(|places, woken| {
+        self.line.with(|places, after| {
             let waiting = places.len();
             if waiting >= most {
-                let grant = self.take(places, woken, Ticket::MAX, context, IfFull::Divert, now);
+                let grant = self.take(places, after, Ticket::MAX, context, IfFull::Divert, now);
                 places.counts.refused += u64::from(is_overload(&grant));
                 return Ok(grant.map_err(|error| too_many(error, waiting)));
             }
             let ticket = places.push(context, if_full);
             self.watch();
-            let grant = self.take(places, woken, ticket, context, if_full, now);
+            let grant = self.take(places, after, ticket, context, if_full, now);
             if is_overload(&grant) {
                 places.counts.queued += 1;
                 return Err(ticket);
@@ -183,17 +183,17 @@ impl Seat {
 
     /// The time for the preferred endpoint is over: from now on any will do.
     fn divert(&mut self) -> Option<Grant> {
-        let grant = self.shared.line.with(|places, woken| {
+        let grant = self.shared.line.with(|places, after| {
             places.divert(self.ticket);
-            self.look_again(places, woken)
+            self.look_again(places, after)
         });
         if is_overload(&grant) { None } else { Some(grant) }
     }
 
     /// The time is over.
     fn give_up(&mut self) -> Grant {
-        let (grant, _left) = self.shared.line.with(|places, woken| {
-            let grant = self.look_again(places, woken);
+        let (grant, _left) = self.shared.line.with(|places, after| {
+            let grant = self.look_again(places, after);
             places.counts.timed_out += u64::from(is_overload(&grant));
             (grant, places.remove(self.ticket))
         });
@@ -207,12 +207,12 @@ impl Seat {
     }
 
     /// What was granted meanwhile, or else what there is now.
-    fn look_again(&self, places: &mut Places, woken: &mut Vec<Waker>) -> Grant {
+    fn look_again(&self, places: &mut Places, after: &mut After) -> Grant {
         if let Some(grant) = places.fetch(self.ticket) {
             return grant;
         }
         let now = Some(clock::now());
-        self.shared.take(places, woken, self.ticket, &self.context, IfFull::Divert, now)
+        self.shared.take(places, after, self.ticket, &self.context, IfFull::Divert, now)
     }
 }
 

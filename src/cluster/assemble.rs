@@ -243,7 +243,8 @@ impl<'a> Plan<'a> {
     fn picker(&mut self, key: BandKey, places: &[u32], before: Option<&Group>) -> Picker {
         let old = before.and_then(|group| group.band(key));
         if let (Some(old), Some(previous)) = (old, self.previous) {
-            let due = old.rebuild_at.is_some_and(|at| at <= self.now);
+            let due = old.rebuild_at.is_some_and(|at| at <= self.now)
+                || previous.generation != self.rules.generation;
             if !due && previous.may_reuse(old, places, self.candidates) {
                 return Picker {
                     picker: Arc::clone(&old.picker),
@@ -317,6 +318,12 @@ pub(super) fn refuse_reentry() {
 const SOONEST: Duration = Duration::from_millis(10);
 
 impl Candidate {
+    /// Takes it out of everything.
+    pub(super) fn close(&mut self) {
+        self.fitness.wanted = false;
+        (self.member.sticky, self.member.on_trial) = (false, false);
+    }
+
     /// Why the endpoint is not picked, for who finds none.
     fn count(&self, census: &mut Census) {
         match self.state {

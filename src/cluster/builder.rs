@@ -172,6 +172,14 @@ impl Builder {
         self
     }
 
+    /// With what a cluster has from the start taken from `first`.
+    pub(super) fn made_as(mut self, first: &Self) -> Self {
+        self.name = Arc::clone(&first.name);
+        (self.seed, self.event_capacity) = (first.seed, first.event_capacity);
+        self.queue = first.queue;
+        self
+    }
+
     pub(super) fn rules(&self) -> Rules {
         let (policy_name, policy_keeps_unavailable, policy_spreads) = asked(&*self.policy);
         Rules {
@@ -179,6 +187,7 @@ impl Builder {
             policy_name,
             policy_keeps_unavailable,
             policy_spreads,
+            generation: 0,
             cost: self.cost,
             forget_after: self.forget_after,
             outlier: self.outlier.clone(),

@@ -18,6 +18,15 @@ const SUBSETS: usize = 64;
 const UNUSED: u64 = 64;
 
 impl Control {
+    /// The endpoints as the snapshot is to show them: after a shutdown none is to be picked.
+    fn candidates(&self) -> Vec<Candidate> {
+        let mut candidates: Vec<Candidate> = self.present.values().map(Record::candidate).collect();
+        if self.is_closed {
+            candidates.iter_mut().for_each(Candidate::close);
+        }
+        candidates
+    }
+
     /// Builds what picks shall read from now on; see [`Plan`].
     pub(super) fn snapshot(
         &mut self,
@@ -26,7 +35,7 @@ impl Control {
         random: &dyn Fn() -> u64,
         applied: &mut Applied,
     ) -> Snapshot {
-        let candidates: Vec<Candidate> = self.present.values().map(Record::candidate).collect();
+        let candidates = self.candidates();
         let version = previous.map_or(0, |previous| previous.version + 1);
         let mut plan = Plan::new(&self.rules, &candidates, previous, now, self.epoch, random);
         plan.fail_back = std::mem::take(&mut self.fail_back);
@@ -56,6 +65,9 @@ impl Control {
             subsets,
             version,
             measure,
+            policy: Arc::clone(&self.rules.policy_name),
+            generation: self.rules.generation,
+            is_closed: self.is_closed,
             faulty: AtomicBool::new(false),
             told,
         }
@@ -71,7 +83,7 @@ impl Control {
         random: &dyn Fn() -> u64,
         applied: &mut Applied,
     ) -> Snapshot {
-        let candidates: Vec<Candidate> = self.present.values().map(Record::candidate).collect();
+        let candidates = self.candidates();
         let version = previous.version + 1;
         let mut plan = Plan::new(&self.rules, &candidates, Some(previous), now, self.epoch, random);
         let group = plan.group(Some(subset), None);
@@ -94,6 +106,9 @@ impl Control {
             subsets,
             version,
             measure: previous.measure,
+            policy: Arc::clone(&previous.policy),
+            generation: previous.generation,
+            is_closed: previous.is_closed,
             timed,
             faulty: AtomicBool::new(previous.is_faulty()),
             told: AtomicBool::new(told),

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::drain::Drains;
 use super::facts::Facts;
 use super::record::Record;
 use super::rules::Rules;
@@ -13,10 +14,6 @@ use crate::discover::Change;
 use crate::endpoint::{Address, Endpoint, EndpointId, Node, Payload, Usher, Witness};
 use crate::error::Error;
 use crate::event::Event;
-
-/// The least time until an endpoint that could not be forgotten because of a lease is looked at
-/// again: nothing spins, however long the lease lives.
-const RECHECK: Duration = Duration::from_secs(1);
 
 /// Which source lists an endpoint. The cluster's own handle is source 0.
 pub(super) type SourceId = u64;
@@ -38,10 +35,11 @@ pub(super) enum Offer {
 pub(super) struct Control {
     pub(super) rules: Rules,
     pub(super) present: BTreeMap<EndpointId, Record>,
-    /// Endpoints that no source lists any more, and when to forget them: one may come back.
+    /// Endpoints that no source lists any more, and when to forget them, if ever. Kept so that one
+    /// that comes back is the same endpoint with all that was learnt of it.
     pub(super) gone: BTreeMap<EndpointId, (Record, Option<Instant>)>,
     /// The same by time, so that nothing has to be searched.
-    due: BTreeSet<(Instant, EndpointId)>,
+    pub(super) due: BTreeSet<(Instant, EndpointId)>,
     /// When ejections end.
     pub(super) releases: BTreeSet<(Instant, EndpointId)>,
     /// When the detectors compare the endpoints next, if they do.
@@ -58,10 +56,15 @@ pub(super) struct Control {
     pending: Vec<Event>,
     /// How many are ejected and how many serve, while that is known to hold.
     pub(super) room: Option<(usize, usize)>,
-    /// Who the nodes testify to, if live traffic is judged.
-    pub(super) reporter: Option<Arc<Reporter>>,
+    /// Who the nodes testify to.
+    pub(super) reporter: Arc<Reporter>,
     /// Who the nodes tell of slots that others wait for.
     usher: Arc<dyn Usher>,
+    pub(super) drains: Drains,
+    #[cfg(feature = "serde")]
+    pub(super) imported: super::export::Imported,
+    /// Whether picks find nothing any more, for good.
+    pub(super) is_closed: bool,
     /// Who set the facts that nobody has set.
     pub(super) nobody: Arc<str>,
     pub(super) epoch: Instant,
@@ -94,7 +97,7 @@ impl Applied {
 impl Control {
     pub(super) fn new(
         rules: Rules,
-        reporter: Option<Arc<Reporter>>,
+        reporter: Arc<Reporter>,
         usher: Arc<dyn Usher>,
         epoch: Instant,
     ) -> Self {
@@ -114,6 +117,10 @@ impl Control {
             pending: Vec::new(),
             room: None,
             reporter,
+            drains: Drains::default(),
+            #[cfg(feature = "serde")]
+            imported: super::export::Imported::new(),
+            is_closed: false,
             nobody: "default".into(),
             epoch,
         }
@@ -206,7 +213,8 @@ impl Control {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let due = self.due.first().map(|(due, _)| *due);
         let release = self.releases.first().map(|(until, _)| *until);
-        [due, release, self.sweep_at, self.rebuild_at].into_iter().flatten().min()
+        let times = [due, release, self.sweep_at, self.rebuild_at, self.drains.due()];
+        times.into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -240,41 +248,6 @@ impl Control {
             *listed.entry(*source).or_default() += 1;
         }
         listed
-    }
-
-    /// Forgets what has been gone for long enough. What still has leases is looked at again later.
-    fn expire(&mut self, now: Instant, applied: &mut Applied) {
-        while self.due.first().is_some_and(|(due, _)| *due <= now) {
-            let Some((_, id)) = self.due.pop_first() else {
-                break;
-            };
-            let Some((mut record, _)) = self.gone.remove(&id) else {
-                continue;
-            };
-            if record.is_idle() {
-                record.settle_past(applied);
-                applied.waste.push(record.node);
-            } else {
-                let again = self.rules.forget_after.max(RECHECK);
-                self.leave(id, record, now.checked_add(again));
-            }
-        }
-    }
-
-    /// Keeps what was learnt of an endpoint that left; for ever, if the time is beyond what a clock
-    /// can tell.
-    fn leave(&mut self, id: EndpointId, record: Record, until: Option<Instant>) {
-        self.due.extend(until.map(|until| (until, id.clone())));
-        self.gone.insert(id, (record, until));
-    }
-
-    /// Takes an endpoint that left back in.
-    fn come_back(&mut self, id: &EndpointId) -> Option<Record> {
-        let (record, until) = self.gone.remove(id)?;
-        if let Some(until) = until {
-            self.due.remove(&(until, id.clone()));
-        }
-        Some(record)
     }
 
     /// Where the endpoint of this id listens, present or gone.
@@ -318,6 +291,7 @@ impl Control {
         match (self.present.get_mut(&id), node) {
             (Some(record), Some(node)) if moved => {
                 // Another server: nothing that was learnt of the first one holds.
+                self.drains.undo(&id, record, now);
                 let facts = Facts::new(now, &self.nobody, &self.probes);
                 record.join(source, endpoint.clone());
                 record.drop_overrides();
@@ -341,6 +315,8 @@ impl Control {
                 let mut record = Record::new(source, endpoint, node, facts, now);
                 record.change(now, applied, |_, _| {});
                 self.present.insert(id.clone(), record);
+                #[cfg(feature = "serde")]
+                self.recall(&id, now, applied);
                 applied.events.push(Event::Added(id));
             }
             (None, None) => debug_assert!(false, "the caller brings every payload that lacks"),
@@ -363,9 +339,10 @@ impl Control {
             Offer::Made(payload) | Offer::Brought(payload) => payload,
         };
         let parameters = self.rules.cost.parameters();
-        let witness = self.reporter.clone().map(|reporter| -> Arc<dyn Witness> { reporter });
-        let (usher, endpoint) = (Arc::clone(&self.usher), endpoint.clone());
-        Some(Arc::new(Node::new(endpoint, payload, parameters, self.epoch, witness, usher)))
+        let (endpoint, epoch) = (endpoint.clone(), self.epoch);
+        let witness: Arc<dyn Witness> = Arc::clone(&self.reporter) as _;
+        let usher = Arc::clone(&self.usher);
+        Some(Arc::new(Node::new(endpoint, payload, parameters, epoch, Some(witness), usher)))
     }
 
     fn withdraw(

@@ -35,6 +35,8 @@ pub(super) struct AdminFact {
     pub(super) state: Admin,
     pub(super) since: Instant,
     pub(super) by: Arc<str>,
+    /// Whether a drain has gone on for so long that requests which ask for it are refused too.
+    pub(super) shut: bool,
 }
 
 pub(super) struct CheckFact {
@@ -105,7 +107,7 @@ impl Fitness {
 impl Facts {
     pub(super) fn new(now: Instant, by: &Arc<str>, probes: &[ProbeRule]) -> Self {
         Self {
-            admin: AdminFact { state: Admin::Ready, since: now, by: Arc::clone(by) },
+            admin: AdminFact { state: Admin::Ready, since: now, by: Arc::clone(by), shut: false },
             checks: probes.iter().map(|probe| CheckFact::new(probe, now)).collect(),
             outlier: OutlierFact::new(now),
             adjustments: BTreeMap::new(),
@@ -118,7 +120,7 @@ impl Facts {
 
     /// What is called the endpoint's state: the first that holds, from the strongest on.
     pub(super) fn state(&self, endpoint: &Endpoint) -> State {
-        let leaves = self.asks_to_leave();
+        let leaves = self.leaves(endpoint);
         if self.admin.state == Admin::Maintenance {
             State::Maintenance
         } else if self.admin.state == Admin::Drain || endpoint.weight().is_zero() || leaves {
@@ -135,7 +137,7 @@ impl Facts {
     }
 
     pub(super) fn fitness(&self, endpoint: &Endpoint) -> Fitness {
-        let leaves = self.asks_to_leave();
+        let leaves = self.leaves(endpoint);
         let unproven = self.stands(Standing::Unproven);
         let healthy = !self.stands(Standing::Down) && !unproven;
         let fit = healthy && self.outlier.verdict == Verdict::Fine;
@@ -145,7 +147,7 @@ impl Facts {
             wanted,
             fit,
             proven: !unproven,
-            sticky: fit && self.admin.state != Admin::Maintenance,
+            sticky: fit && self.admin.state != Admin::Maintenance && !self.admin.shut,
             on_trial: half_open && healthy && wanted && !self.is_probed(),
         }
     }
@@ -173,9 +175,11 @@ impl Facts {
         i32::from(endpoint.rank()).saturating_add(sum).clamp(1, 254) as u8
     }
 
-    fn asks_to_leave(&self) -> bool {
+    /// Whether it has asked for no new requests, itself or by its source.
+    fn leaves(&self, endpoint: &Endpoint) -> bool {
         let takes_out = |check: &&CheckFact| check.effect == Effect::TakesOut;
-        self.checks.iter().filter(takes_out).any(|check| check.asks_to_leave)
+        endpoint.is_draining()
+            || self.checks.iter().filter(takes_out).any(|check| check.asks_to_leave)
     }
 
     /// Whether probes decide on it: one of them then makes the trial after an ejection.

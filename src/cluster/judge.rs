@@ -30,6 +30,8 @@ impl Control {
             return node.absolve();
         }
         match evidence {
+            // What is drained is looked at after every round.
+            Evidence::Emptied => {}
             Evidence::Streak(reason) => self.eject(node.id(), reason, now, random, applied),
             // What has come since counts more: a trial is one of an endpoint that is half open.
             _ if !self.is_half_open(node.id()) => {}
@@ -78,8 +80,8 @@ impl Control {
         }
         // As long as nothing fails there is nothing to compare, and the next failure starts again.
         self.sweep_at = if busy { now.checked_add(outlier.interval_time()) } else { None };
-        if let (None, Some(reporter)) = (self.sweep_at, &self.reporter) {
-            reporter.disarm();
+        if self.sweep_at.is_none() {
+            self.reporter.disarm();
         }
         for (index, reason) in detect(&samples, &outlier) {
             self.eject(&ids[index], reason, now, random, applied);

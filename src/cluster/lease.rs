@@ -1,14 +1,16 @@
 use std::fmt;
+use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
 use super::clock;
-use crate::endpoint::{Endpoint, EndpointId, Member, Node};
+use crate::endpoint::{Endpoint, EndpointId, Member, Node, Seat};
 use crate::error::Error;
 use crate::health::{Failure, Outcome};
-use crate::load::Nanos;
+use crate::load::{Begun, Nanos};
 
 /// One request on one endpoint: proof that it was picked, and its place in the count of requests
 /// in flight.
@@ -50,6 +52,20 @@ pub struct LeaseGuard {
     /// Whether this is the one request that an ejected endpoint gets on trial.
     on_trial: bool,
     outcome: Option<Outcome>,
+    /// Where its task waits to hear that it has to end.
+    seat: Option<Seat>,
+}
+
+/// A wait to hear that a request has to end.
+struct Forced<'a> {
+    node: &'a Node,
+    seat: Option<Seat>,
+}
+
+impl Drop for Forced<'_> {
+    fn drop(&mut self) {
+        self.seat.into_iter().for_each(|seat| self.node.leave.give_back(seat));
+    }
 }
 
 impl<S: 'static> Lease<S> {
@@ -99,6 +115,16 @@ impl<S: 'static> Lease<S> {
         }
     }
 
+    /// Resolves when the request has to end, for its endpoint's [drain](super::Cluster::drain) has
+    /// lasted too long; for ever pending, if that does not happen.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the future holds nothing.
+    pub async fn forced(&self) {
+        self.guard.forced().await;
+    }
+
     /// Gives up the service and keeps the request in flight: what a response body holds.
     pub fn into_guard(self) -> LeaseGuard {
         self.guard
@@ -114,40 +140,34 @@ impl<S> fmt::Debug for Lease<S> {
 impl LeaseGuard {
     /// Counts a request in on the member's node.
     #[inline]
-    pub(super) fn begin(member: &Member, now: Option<Nanos>) -> Result<Self, Error> {
+    pub(super) fn begin(member: &Member, now: Option<Nanos>) -> Result<Self, NotBegun> {
         // In a panic the policy picks endpoints that are on trial.
         Self::begin_on(&member.node, now, member.on_trial && member.node.probation.take())
     }
 
     /// Of a request that is counted in already.
     #[inline]
-    pub(super) fn counted(member: &Member, now: Option<Nanos>) -> Self {
+    pub(super) fn counted(member: &Member, now: Option<Nanos>) -> Result<Self, NotBegun> {
         let on_trial = member.on_trial && member.node.probation.take();
-        Self::of(&member.node, now, on_trial)
+        Self::unless_drained(Self::of(&member.node, now, on_trial))
     }
 
     /// As [`begin`](Self::begin), with the slot for the one request on trial already taken; gives it
     /// back if the endpoint is full.
     #[cold]
-    pub(super) fn begin_trial(member: &Member, now: Option<Nanos>) -> Result<Self, Error> {
-        let begun = member.node.load.begin_within(member.limit, now);
-        Self::of_begun(&member.node, begun, now, true)
+    pub(super) fn begin_trial(member: &Member, now: Option<Nanos>) -> Result<Self, NotBegun> {
+        if let Err(in_flight) = member.node.load.begin_within(member.limit, now) {
+            member.node.probation.give_back();
+            return Err(overloaded(&member.node, in_flight));
+        }
+        Self::unless_drained(Self::of(&member.node, now, true))
     }
 
     #[inline]
-    fn begin_on(node: &Arc<Node>, now: Option<Nanos>, on_trial: bool) -> Result<Self, Error> {
-        Self::of_begun(node, node.load.begin(now), now, on_trial)
-    }
-
-    #[inline]
-    fn of_begun(
-        node: &Arc<Node>,
-        begun: Result<(), u32>,
-        now: Option<Nanos>,
-        on_trial: bool,
-    ) -> Result<Self, Error> {
-        match begun {
-            Ok(()) => Ok(Self::of(node, now, on_trial)),
+    fn begin_on(node: &Arc<Node>, now: Option<Nanos>, on_trial: bool) -> Result<Self, NotBegun> {
+        match node.load.begin(now) {
+            Ok(Begun::Freely) => Ok(Self::of(node, now, on_trial)),
+            Ok(Begun::Drained) => Err(NotBegun::Drained(Self::of(node, now, on_trial))),
             Err(in_flight) => {
                 if on_trial {
                     node.probation.give_back();
@@ -158,9 +178,49 @@ impl LeaseGuard {
     }
 
     #[inline]
+    fn unless_drained(guard: Self) -> Result<Self, NotBegun> {
+        if guard.node.load.is_drained() { Err(NotBegun::Drained(guard)) } else { Ok(guard) }
+    }
+
+    /// Of a request that goes elsewhere: it counts as cancelled, without a latency.
+    pub(super) fn in_vain(mut self) -> Self {
+        self.begun = None;
+        self
+    }
+
+    /// Whether the request [is forced](Self::is_forced) to end. If not, the task is woken when it is.
+    pub(crate) fn poll_forced(&mut self, task: &Task<'_>) -> bool {
+        self.node.leave.wait(&mut self.seat, task.waker());
+        // After it has sat down: one or the other is seen.
+        self.is_forced()
+    }
+
+    /// Whether the request has to end, for its endpoint's drain has lasted too long.
+    #[must_use]
+    pub fn is_forced(&self) -> bool {
+        self.node.leave.is_forced()
+    }
+
+    /// Resolves when the request has to end, for its endpoint's [drain](super::Cluster::drain) has
+    /// lasted too long; for ever pending, if that does not happen.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the future holds nothing.
+    pub async fn forced(&self) {
+        let mut wait = Forced { node: &self.node, seat: None };
+        poll_fn(|task| {
+            self.node.leave.wait(&mut wait.seat, task.waker());
+            if self.is_forced() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    #[inline]
     fn of(node: &Arc<Node>, now: Option<Nanos>, on_trial: bool) -> Self {
         let begun = now.and_then(|now| NonZeroU64::new(now.saturating_add(1)));
-        Self { node: Arc::clone(node), begun, answered: false, on_trial, outcome: None }
+        let node = Arc::clone(node);
+        Self { node, begun, answered: false, on_trial, outcome: None, seat: None }
     }
 
     pub(super) fn node(&self) -> &Node {
@@ -277,9 +337,17 @@ impl LeaseGuard {
     }
 }
 
+/// What hinders a request that was picked for.
+pub(super) enum NotBegun {
+    /// The endpoint cannot count any more requests.
+    Overloaded(Error),
+    /// The endpoint may have begun to drain since it was picked; the request is counted.
+    Drained(LeaseGuard),
+}
+
 #[cold]
-fn overloaded(node: &Node, in_flight: u32) -> Error {
-    Error::overloaded(node.id().clone(), in_flight)
+fn overloaded(node: &Node, in_flight: u32) -> NotBegun {
+    NotBegun::Overloaded(Error::overloaded(node.id().clone(), in_flight))
 }
 
 impl Drop for LeaseGuard {
@@ -295,6 +363,9 @@ impl Drop for LeaseGuard {
         }
         if self.on_trial {
             self.node.end_trial(self.outcome);
+        }
+        if let Some(seat) = self.seat {
+            self.node.leave.give_back(seat);
         }
         self.node.end();
     }

@@ -1,5 +1,7 @@
 //! Picks among endpoints that have limits.
 
+use std::sync::atomic::Ordering;
+
 use super::band::Band;
 use super::context::Context;
 use super::placement::Placement;
@@ -54,7 +56,13 @@ impl Snapshot {
         let place = self.place_of(id)?;
         let member = &self.members[place];
         let inside = context.subset.as_ref().is_none_or(|subset| subset.contains(&member.endpoint));
-        if !inside || !member.sticky || context.asked.exclude.contains(id) {
+        if !inside || context.asked.exclude.contains(id) {
+            return None;
+        }
+        let (sticky, asked) = (member.sticky && !self.is_closed, &member.node.asked);
+        let counter = if sticky { &asked.served } else { &asked.diverted };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if !sticky {
             return None;
         }
         if !member.is_limited() {

@@ -52,6 +52,15 @@ pub(super) struct Places {
     pub(super) counts: QueueStatus,
 }
 
+/// What must not be done under the lock.
+#[derive(Default)]
+pub(super) struct After {
+    /// Those whose wait is over.
+    woken: Vec<Waker>,
+    /// Leases that were begun in vain, to be dropped.
+    undone: Vec<LeaseGuard>,
+}
+
 pub(super) type Ticket = u64;
 
 pub(super) type Grant = Result<LeaseGuard, Error>;
@@ -79,14 +88,14 @@ impl Line {
         QueueStatus { waiting: places.waiting.len(), ..places.counts }
     }
 
-    /// Does something with the line, and wakes those whose wait is over when it is unlocked.
-    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Places, &mut Vec<Waker>) -> T) -> T {
-        let mut woken = Vec::new();
+    /// Does something with the line, and [what follows from it](After) when it is unlocked.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Places, &mut After) -> T) -> T {
+        let mut after = After::default();
         let mut places = self.places.lock();
-        let done = work(&mut places, &mut woken);
+        let done = work(&mut places, &mut after);
         self.occupied.store(!places.waiting.is_empty(), Ordering::Relaxed);
         drop(places);
-        woken.into_iter().for_each(Waker::wake);
+        after.woken.into_iter().for_each(Waker::wake);
         done
     }
 }
@@ -153,10 +162,10 @@ impl Places {
         }
     }
 
-    fn grant(&mut self, ticket: Ticket, grant: Grant, woken: &mut Vec<Waker>) {
+    fn grant(&mut self, ticket: Ticket, grant: Grant, after: &mut After) {
         let (_, waker) = self.remove(ticket);
         self.granted.insert(ticket, grant);
-        woken.extend(waker);
+        after.woken.extend(waker);
     }
 }
 
@@ -164,8 +173,8 @@ impl Shared {
     /// Picks for a request while others wait: it gets what none of them can use.
     #[cold]
     pub(super) fn pick_behind(self: &Arc<Self>, context: &Context, now: Option<Instant>) -> Grant {
-        self.line.with(|places, woken| {
-            self.take(places, woken, Ticket::MAX, context, IfFull::Divert, now)
+        self.line.with(|places, after| {
+            self.take(places, after, Ticket::MAX, context, IfFull::Divert, now)
         })
     }
 
@@ -176,19 +185,20 @@ impl Shared {
     pub(super) fn take(
         self: &Arc<Self>,
         places: &mut Places,
-        woken: &mut Vec<Waker>,
+        after: &mut After,
         ticket: Ticket,
         context: &Context,
         if_full: IfFull,
         now: Option<Instant>,
     ) -> Grant {
         loop {
-            let lease = self.pick_at_once(context, now, if_full)?;
+            let lease =
+                self.pick_or_undo(context, now, if_full, &mut |lease| after.undone.push(lease))?;
             let mut before = places.waiting.range(..ticket);
             let earlier = before.find(|(_, waiter)| waiter.may_use(lease.node()));
             match earlier.map(|(earlier, _)| *earlier) {
                 None => return Ok(lease),
-                Some(earlier) => places.grant(earlier, Ok(lease), woken),
+                Some(earlier) => places.grant(earlier, Ok(lease), after),
             }
         }
     }
@@ -202,24 +212,24 @@ impl Shared {
     /// A request has ended on this endpoint: the first in line who may use its slot gets it.
     #[cold]
     fn serve(self: &Arc<Self>, node: &Node) {
-        self.line.with(|places, woken| {
+        self.line.with(|places, after| {
             if places.waiting.is_empty() {
                 node.load.unwatch();
             } else if self.published.load().everyone.is_ramping() {
                 // Limits grow with the time, which nobody tells.
-                self.serve_where(places, woken, |_| true, usize::MAX);
+                self.serve_where(places, after, |_| true, usize::MAX);
             } else {
-                self.serve_where(places, woken, |waiter| waiter.may_use(node), 1);
+                self.serve_where(places, after, |waiter| waiter.may_use(node), 1);
             }
         });
     }
 
     /// There may be room where there was none: everyone in line looks again.
     pub(super) fn serve_all(self: &Arc<Self>) {
-        self.line.with(|places, woken| {
+        self.line.with(|places, after| {
             if !places.waiting.is_empty() {
                 self.watch();
-                self.serve_where(places, woken, |_| true, usize::MAX);
+                self.serve_where(places, after, |_| true, usize::MAX);
             }
         });
     }
@@ -228,7 +238,7 @@ impl Shared {
     fn serve_where(
         self: &Arc<Self>,
         places: &mut Places,
-        woken: &mut Vec<Waker>,
+        after: &mut After,
         may: impl Fn(&Waiter) -> bool,
         most: usize,
     ) {
@@ -237,7 +247,9 @@ impl Shared {
             if grants.len() == most {
                 break;
             }
-            match self.pick_at_once(&waiter.context, Some(clock::now()), waiter.if_full) {
+            let undo = &mut |lease| after.undone.push(lease);
+            let now = Some(clock::now());
+            match self.pick_or_undo(&waiter.context, now, waiter.if_full, undo) {
                 Err(error) if error.is_overloaded() => {
                     // The others ask for nothing else, so there is nothing for them either.
                     if places.particular == 0 {
@@ -248,7 +260,7 @@ impl Shared {
             }
         }
         for (ticket, grant) in grants {
-            places.grant(ticket, grant, woken);
+            places.grant(ticket, grant, after);
         }
     }
 }

@@ -45,6 +45,7 @@
 //! not for other picks.
 
 mod acquire;
+mod administer;
 mod ask;
 mod assemble;
 mod attempt;
@@ -56,7 +57,11 @@ mod compose;
 mod context;
 mod control;
 mod discover;
+mod drain;
+mod drain_options;
 mod driver;
+#[cfg(feature = "serde")]
+mod export;
 mod facts;
 mod follow;
 mod follower;
@@ -67,6 +72,7 @@ mod lease;
 mod limited;
 mod line;
 mod membership;
+mod memory;
 mod operate;
 mod pick;
 mod placement;
@@ -77,12 +83,14 @@ mod registry;
 mod retired;
 mod rules;
 mod shared;
+mod shutdown;
 mod snapshot;
 mod soft_start;
 mod source;
 mod source_status;
 mod spread;
 mod status;
+mod swap;
 mod tiers;
 mod trials;
 mod verdicts;
@@ -110,13 +118,18 @@ pub use self::acquire::Acquire;
 pub use self::attempt::Attempt;
 pub use self::builder::Builder;
 pub use self::context::Context;
+pub use self::drain::Drain;
+pub use self::drain_options::{DrainOptions, Then};
+#[cfg(feature = "serde")]
+pub use self::export::{ClusterState, EndpointState};
 pub use self::lease::{Lease, LeaseGuard};
 pub use self::queue::{Queue, QueueStatus};
+pub use self::shutdown::Shutdown;
 pub use self::source::Source;
 pub use self::source_status::SourceStatus;
 pub use self::status::{CheckStatus, ClusterStatus, EndpointStatus, Fact, FactKind};
 pub use self::tiers::{Failback, Panic, Spill};
-pub use crate::endpoint::{Admin, State};
+pub use crate::endpoint::{Admin, DrainEnd, DrainReport, State};
 
 /// A set of endpoints with a payload `S` each, and the means to pick among them.
 ///
@@ -211,15 +224,15 @@ impl<S: Send + Sync + 'static> Cluster<S> {
         self.shared.available.load(std::sync::atomic::Ordering::Acquire)
     }
 
-    /// Waits until an endpoint [is available](Self::is_available), for ever if need be. Uses no
-    /// CPU meanwhile.
+    /// Waits until an endpoint [is available](Self::is_available), for ever if need be, or until the
+    /// cluster [is closed](Self::is_closed). Uses no CPU meanwhile.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: the future holds nothing.
     pub async fn available(&self) {
         let mut version = self.shared.version.subscribe();
-        while !self.is_available() {
+        while !self.is_available() && !self.is_closed() {
             // An error would mean that the sender is gone, but `self` holds it.
             let _ = version.changed().await;
         }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::clock;
 use super::context::{Context, IfFull};
 use super::control::Applied;
-use super::lease::LeaseGuard;
+use super::lease::{LeaseGuard, NotBegun};
 use super::placement::Placement;
 use super::shared::Shared;
 use super::snapshot::{Miss, Snapshot};
@@ -36,16 +36,31 @@ impl Shared {
         now: Option<Instant>,
         if_full: IfFull,
     ) -> Result<LeaseGuard, Error> {
+        self.pick_or_undo(context, now, if_full, &mut drop)
+    }
+
+    /// As [`pick_at_once`](Self::pick_at_once), with what is to be done with leases that were begun
+    /// in vain: to drop one takes the line's lock.
+    #[inline]
+    pub(super) fn pick_or_undo(
+        self: &Arc<Self>,
+        context: &Context,
+        now: Option<Instant>,
+        if_full: IfFull,
+        undo: &mut dyn FnMut(LeaseGuard),
+    ) -> Result<LeaseGuard, Error> {
         let snapshot = self.published.load();
         let now = now.or_else(|| snapshot.timed.then(clock::now)).map(|now| self.nanos(now));
         let moment = self.moment(&snapshot, now, if_full);
         match snapshot.pick_straight(context, &moment) {
-            Some(Ok(member)) => LeaseGuard::begin(member, now),
-            Some(Err(Miss::Fault(member, reason))) => {
-                self.tell_fault(reason);
-                LeaseGuard::begin(member, now)
-            }
-            _ => self.pick_with_care(context, now, if_full),
+            Some(Ok(member)) => match LeaseGuard::begin(member, now) {
+                Ok(guard) => Ok(guard),
+                Err(why) => match self.settle(why, snapshot.version, undo) {
+                    Some(settled) => settled,
+                    None => self.pick_with_care(context, now, if_full, undo),
+                },
+            },
+            _ => self.pick_with_care(context, now, if_full, undo),
         }
     }
 
@@ -56,29 +71,60 @@ impl Shared {
         context: &Context,
         now: Option<Nanos>,
         if_full: IfFull,
+        undo: &mut dyn FnMut(LeaseGuard),
     ) -> Result<LeaseGuard, Error> {
         loop {
             let snapshot = self.published.load();
             let timed = snapshot.timed || context.placement != Placement::Policy;
             let now = now.or_else(|| timed.then(|| self.nanos(clock::now())));
             let moment = self.moment(&snapshot, now, if_full);
-            match snapshot.pick(context, &moment) {
-                Ok(member) => return LeaseGuard::begin(member, now),
+            let begun = match snapshot.pick(context, &moment) {
+                Ok(member) => LeaseGuard::begin(member, now),
                 Err(Miss::Counted(member, fault)) => {
                     fault.into_iter().for_each(|fault| self.tell_fault(fault));
-                    return Ok(LeaseGuard::counted(member, now));
+                    LeaseGuard::counted(member, now)
                 }
                 Err(Miss::Fault(member, reason)) => {
                     self.tell_fault(reason);
-                    return LeaseGuard::begin(member, now);
+                    LeaseGuard::begin(member, now)
                 }
                 Err(Miss::Trial(member)) => match LeaseGuard::begin_trial(member, now) {
                     // Somebody else has taken the last slot: it is no candidate for this one.
-                    Err(_) if member.is_limited() => {}
-                    begun => return begun,
+                    Err(NotBegun::Overloaded(_)) if member.is_limited() => continue,
+                    begun => begun,
                 },
                 Err(Miss::NoEndpoint(error)) => return Err(error),
-                Err(Miss::Unprepared(subset)) => self.prepare(subset),
+                Err(Miss::Unprepared(subset)) => {
+                    self.prepare(subset);
+                    continue;
+                }
+            };
+            let settled = match begun {
+                Ok(guard) => return Ok(guard),
+                Err(why) => self.settle(why, snapshot.version, undo),
+            };
+            if let Some(settled) = settled {
+                return settled;
+            }
+        }
+    }
+
+    /// Settles what hinders a request; nothing if it is to be picked for again. One that was picked
+    /// by the snapshot before a drain, and counted after the drain had looked, would be lost with its
+    /// endpoint: it is taken back.
+    #[cold]
+    fn settle(
+        &self,
+        why: NotBegun,
+        version: u64,
+        undo: &mut dyn FnMut(LeaseGuard),
+    ) -> Option<Result<LeaseGuard, Error>> {
+        match why {
+            NotBegun::Overloaded(error) => Some(Err(error)),
+            NotBegun::Drained(guard) if self.published.load().version == version => Some(Ok(guard)),
+            NotBegun::Drained(guard) => {
+                undo(guard.in_vain());
+                None
             }
         }
     }
@@ -114,7 +160,7 @@ impl Shared {
 
     #[cold]
     fn tell_fault(&self, reason: String) {
-        let policy = Arc::clone(&self.policy);
+        let policy = Arc::clone(&self.published.load().policy);
         self.bus.send(Event::PolicyFailed { policy, reason: reason.into() });
     }
 }

@@ -213,12 +213,16 @@ impl Record {
 
     /// Requests and outcomes, on this payload and those before it.
     pub(super) fn counts(&self) -> Counts {
-        let nodes = self.past.nodes.iter().chain([&self.node]);
-        nodes.fold(self.past.counts, |sum, node| sum + node.counts())
+        self.nodes().fold(self.past.counts, |sum, node| sum + node.counts())
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.past.nodes.iter().chain([&self.node]).all(|node| node.load.in_flight() == 0)
+        self.nodes().all(|node| node.load.in_flight() == 0)
+    }
+
+    /// The payload's node, and those of payloads before it that have requests under way.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.past.nodes.iter().chain([&self.node])
     }
 
     pub(super) fn state(&self) -> State {

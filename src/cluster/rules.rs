@@ -1,4 +1,4 @@
-//! What a cluster was built with: the parameters that the control side goes by.
+//! The parameters that the control side goes by.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,8 @@ pub(super) struct Rules {
     pub(super) policy_name: Arc<str>,
     pub(super) policy_keeps_unavailable: bool,
     pub(super) policy_spreads: bool,
+    /// Counts the changes of the policy.
+    pub(super) generation: u64,
     pub(super) cost: Cost,
     pub(super) forget_after: Duration,
     pub(super) outlier: Option<Outlier>,

@@ -31,8 +31,6 @@ const RETIRED: Duration = Duration::from_millis(10);
 
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
-    /// The policy's name.
-    pub(super) policy: Arc<str>,
     pub(super) published: Published<Snapshot>,
     pub(super) control: Mutex<Control>,
     pub(super) sources: Mutex<Registry>,
@@ -50,6 +48,8 @@ pub(super) struct Shared {
     /// Snapshots that a pick may still be reading; see [`Retired`].
     retired: Retired,
     connect: Option<Connect>,
+    /// What the cluster goes by, to be changed; see [`Cluster::settings`](super::Cluster::settings).
+    pub(super) settings: Mutex<Builder>,
     epoch: Instant,
     /// The latest time that a simulation has given, as the measurements count it.
     simulated: AtomicU64,
@@ -73,9 +73,8 @@ impl Shared {
         let random = Random::new(builder.seed);
         Arc::new_cyclic(|shared| {
             let rules = builder.rules();
-            let policy = Arc::clone(&rules.policy_name);
-            let reporter = |outlier| Arc::new(Reporter::new(Weak::clone(shared), outlier));
-            let reporter = rules.outlier.as_ref().map(reporter);
+            let reporter = Reporter::new(Weak::clone(shared), rules.outlier.as_ref());
+            let reporter = Arc::new(reporter);
             let usher = Arc::new(Usherette::new(Weak::clone(shared)));
             let mut control = Control::new(rules, reporter, usher, epoch);
             let mut applied = Applied::default();
@@ -86,11 +85,11 @@ impl Shared {
                 sources: Mutex::new(Registry::default()),
                 bus: Bus::new(Arc::clone(&builder.name), builder.event_capacity),
                 name: Arc::clone(&builder.name),
-                policy,
                 available: AtomicBool::new(false),
                 version: watch::Sender::new(0),
                 driver: Driver::default(),
                 line: Line::new(builder.queue),
+                settings: Mutex::new(builder),
                 evidence: Mutex::new(Vec::new()),
                 retired: Retired::default(),
                 connect,
@@ -267,6 +266,7 @@ impl Shared {
         now: Instant,
         mut applied: Applied,
     ) -> Option<Instant> {
+        control.settle_drains(now, &mut applied);
         // What says nothing new costs no snapshot and wakes nobody.
         let visible = applied.is_visible();
         if visible {
@@ -276,6 +276,7 @@ impl Shared {
             drop(previous);
             self.show(snapshot, &mut applied);
         }
+        control.watch_drains();
         applied.trials.drain(..).for_each(|node| node.probation.give_back());
         let deadline = control.deadline();
         drop(control);
@@ -299,7 +300,8 @@ impl Shared {
     /// Publishes a snapshot, still under the lock, so that events stand in the order of the
     /// changes.
     pub(super) fn show(&self, snapshot: Snapshot, applied: &mut Applied) {
-        let available = snapshot.surely_available();
+        // A closed cluster is not worth waiting for.
+        let available = snapshot.surely_available() || snapshot.is_closed;
         self.tell_tiers(&snapshot, &mut applied.events);
         let old = self.published.swap(Arc::new(snapshot));
         self.retired.add(old);

@@ -27,6 +27,12 @@ pub(crate) struct Snapshot {
     /// Counts the snapshots.
     pub(super) version: u64,
     pub(super) measure: Measure,
+    /// The policy's name.
+    pub(super) policy: Arc<str>,
+    /// Counts the changes of the policy.
+    pub(super) generation: u64,
+    /// Whether the cluster was shut down.
+    pub(super) is_closed: bool,
     /// Whether a pick has to know the time.
     pub(super) timed: bool,
     /// Whether a picker has done wrong.
@@ -292,6 +298,9 @@ impl Snapshot {
         context: &'a Context,
         moment: &'a Moment<'a>,
     ) -> Miss<'a> {
+        if self.is_closed {
+            return Miss::NoEndpoint(Error::closed());
+        }
         if let Some(full) = self.all_full(group, context, moment) {
             return Miss::NoEndpoint(full);
         }

@@ -192,7 +192,7 @@ impl<S> Cluster<S> {
         let history = &snapshot.everyone.history;
         ClusterStatus {
             name: shared.name.to_string(),
-            policy: shared.policy.to_string(),
+            policy: snapshot.policy.to_string(),
             panic: history.panic,
             serving: history.serving,
             endpoints,
@@ -242,17 +242,17 @@ impl Record {
 
     fn explain(&self, sources: Arc<str>, now: Instant) -> Vec<Fact> {
         let since = |at| now.saturating_duration_since(at);
-        let admin = &self.facts.admin;
+        let (admin, leaves) = (&self.facts.admin, self.endpoint.is_draining());
         let mut facts = vec![
             Fact {
                 kind: FactKind::Discovery,
-                value: "listed",
-                keeps_out: false,
+                value: if leaves { "draining" } else { "listed" },
+                keeps_out: leaves,
                 by: sources,
                 since: since(self.since),
                 reason: None,
                 returns_in: None,
-                brings_back: None,
+                brings_back: leaves.then(|| "a description that says otherwise".to_owned()),
             },
             Fact {
                 kind: FactKind::Admin,

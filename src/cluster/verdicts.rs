@@ -1,14 +1,11 @@
 //! From findings to facts: what probes and the operator say of an endpoint.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::control::{Applied, Control};
 use super::facts::{CheckFact, LastCheck, Verdict};
-use crate::endpoint::Admin;
-use crate::endpoint::{EndpointId, Node};
-use crate::error::Error;
+use crate::endpoint::{Admin, EndpointId, Node};
 use crate::event::Event;
 use crate::health::outlier::Outlier;
 use crate::health::{Initial, Standing, Thresholds, Turn};
@@ -108,40 +105,6 @@ impl Control {
             self.start_interval(now);
         }
         Some(pace)
-    }
-
-    /// Sets what the operator wants of an endpoint.
-    pub(super) fn administer(
-        &mut self,
-        id: &EndpointId,
-        state: Admin,
-        by: Arc<str>,
-        now: Instant,
-        applied: &mut Applied,
-    ) -> Result<(), Error> {
-        let probes = &self.probes;
-        let Some(record) = self.present.get_mut(id) else {
-            return Err(Error::config("id", id, "is not the id of an endpoint of this cluster"));
-        };
-        if record.facts.admin.state == state {
-            return Ok(());
-        }
-        self.roster += 1;
-        record.change(now, applied, |record, applied| {
-            // What was found before the work says nothing of what comes back.
-            if record.facts.admin.state == Admin::Maintenance {
-                record.facts.checks =
-                    probes.iter().map(|probe| CheckFact::new(probe, now)).collect();
-                record.facts.outlier.pardon(now);
-                record.node.absolve();
-                record.node.suspect.store(false, Ordering::Relaxed);
-                record.facts.fit_since = None;
-            }
-            let fact = &mut record.facts.admin;
-            (fact.state, fact.since, fact.by) = (state, now, Arc::clone(&by));
-            applied.events.push(Event::Administered { endpoint: id.clone(), state, by });
-        });
-        Ok(())
     }
 }
 

@@ -282,7 +282,7 @@ impl LocalityConfig {
 }
 
 impl EndpointConfig {
-    fn endpoint(&self) -> Result<Endpoint, Error> {
+    pub(crate) fn endpoint(&self) -> Result<Endpoint, Error> {
         let mut endpoint = Endpoint::new(&self.address)?
             .with_priority(self.priority)
             .with_max_in_flight(self.max_in_flight);

@@ -27,7 +27,9 @@
 
 mod address;
 mod labels;
+mod leave;
 mod node;
+mod report;
 #[cfg_attr(not(feature = "cookie"), allow(dead_code, reason = "for the sticky layer"))]
 mod sessions;
 mod state;
@@ -44,9 +46,11 @@ const RANK: u8 = 100;
 
 pub use self::address::Address;
 pub use self::labels::{Labels, Locality, Subset};
+pub use self::report::{DrainEnd, DrainReport};
 pub use self::state::{Admin, State};
 pub use self::weight::Weight;
 
+pub(crate) use self::leave::{Leave, Seat};
 pub(crate) use self::node::{
     Counts, Evidence, Member, Node, Payload, Tally, UNLIMITED, Usher, Witness, since,
 };
@@ -71,6 +75,7 @@ struct Description {
     max_in_flight: Option<NonZeroU32>,
     locality: Option<Locality>,
     labels: Labels,
+    draining: bool,
 }
 
 impl Endpoint {
@@ -105,6 +110,7 @@ impl Endpoint {
             max_in_flight: None,
             locality: None,
             labels: Labels::default(),
+            draining: false,
         })))
     }
 
@@ -216,6 +222,30 @@ impl Endpoint {
         self
     }
 
+    /// Says that the endpoint is about to leave: no new requests, those that ask for it are served.
+    ///
+    /// It is the word of whoever describes the endpoint (a registry that tells of a pod that
+    /// terminates) and stands beside what the operator wants: a description without it ends this
+    /// drain, and none that the operator has begun.
+    ///
+    /// ```
+    /// use whippletree::cluster::State;
+    /// use whippletree::{Cluster, Endpoint};
+    ///
+    /// let cluster = Cluster::builder().connect(|_| ());
+    /// let endpoint = Endpoint::new("10.0.0.1:80")?;
+    /// cluster.insert(endpoint.clone().with_draining())?;
+    /// assert_eq!(cluster.status().endpoints[0].state, State::Drain);
+    /// cluster.insert(endpoint)?;
+    /// assert_eq!(cluster.status().endpoints[0].state, State::Up);
+    /// # Ok::<(), whippletree::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_draining(mut self) -> Self {
+        self.edit().draining = true;
+        self
+    }
+
     /// Who the endpoint is.
     #[must_use]
     pub fn id(&self) -> &EndpointId {
@@ -264,6 +294,12 @@ impl Endpoint {
         &self.0.labels
     }
 
+    /// Whether whoever describes it says that it is about to leave.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.0.draining
+    }
+
     fn edit(&mut self) -> &mut Description {
         Arc::make_mut(&mut self.0)
     }
@@ -280,6 +316,7 @@ impl fmt::Debug for Endpoint {
             .field("max_in_flight", &self.0.max_in_flight)
             .field("locality", &self.0.locality)
             .field("labels", &self.0.labels)
+            .field("draining", &self.0.draining)
             .finish()
     }
 }
@@ -320,6 +357,7 @@ impl From<std::net::SocketAddr> for Endpoint {
             max_in_flight: None,
             locality: None,
             labels: Labels::default(),
+            draining: false,
         }))
     }
 }

@@ -8,11 +8,11 @@ use std::time::Instant;
 use parking_lot::RwLock;
 
 use super::sessions::{Home, Sessions};
-use super::{Endpoint, EndpointId};
+use super::{Endpoint, EndpointId, Leave};
 use crate::error::Error;
 use crate::health::Outcome;
 use crate::health::outlier::{Limits, Reason, Sample, Streaks};
-use crate::load::{Load, Nanos, PeakEwma};
+use crate::load::{Ended, Load, Nanos, PeakEwma};
 use crate::sync::{self, Ordering};
 
 /// What the user keeps per endpoint, a service most often. Its type is known to the typed shell
@@ -62,16 +62,26 @@ pub(crate) struct Node {
     usher: Arc<dyn Usher>,
     epoch: Instant,
     id: EndpointId,
+    /// Requests that asked for this endpoint and found it, and those that were sent elsewhere.
+    pub(crate) asked: Asked,
+    pub(crate) leave: Leave,
     /// The latest description, for who holds a lease; picks use the snapshot's.
     endpoint: RwLock<Endpoint>,
     pub(crate) payload: Payload,
 }
 
+/// Requests that asked for an endpoint, as those of sessions do.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) served: AtomicU64,
+    pub(crate) diverted: AtomicU64,
+}
+
 /// Who hears what live traffic says against an endpoint, or for it: the cluster's control side,
 /// which nodes know only as this.
 pub(crate) trait Witness: Send + Sync {
-    /// When a row of failures is evidence.
-    fn limits(&self) -> &Limits;
+    /// When a row of failures is evidence; nothing, if live traffic is not judged.
+    fn limits(&self) -> Option<Limits>;
 
     /// A request that is dropped without an answer after so long counts as a failure.
     fn slow_cancel(&self) -> Nanos;
@@ -99,6 +109,8 @@ pub(crate) enum Evidence {
     TrialPassed,
     /// It has failed.
     TrialFailed,
+    /// The last request has ended, for which a drain waits.
+    Emptied,
 }
 
 /// Outcomes by kind. Requests that ended without one were cancelled.
@@ -192,6 +204,8 @@ impl Node {
             usher,
             epoch,
             id: endpoint.id().clone(),
+            asked: Asked::default(),
+            leave: Leave::default(),
             endpoint: RwLock::new(endpoint),
             payload,
         }
@@ -203,7 +217,10 @@ impl Node {
         let Some(witness) = &self.witness else {
             return;
         };
-        let streak = self.streaks.record(outcome, witness.limits());
+        let Some(limits) = witness.limits() else {
+            return;
+        };
+        let streak = self.streaks.record(outcome, &limits);
         if matches!(outcome, Outcome::Failure(_)) {
             witness.failed();
         }
@@ -232,7 +249,8 @@ impl Node {
     /// Takes note that another endpoint, asked later, has answered first; whether that was so
     /// often in a row as failures are evidence.
     pub(crate) fn is_overtaken(&self) -> bool {
-        let limit = self.witness.as_ref().map_or(0, |witness| witness.limits().failures);
+        let limit = self.witness.as_ref().and_then(|witness| witness.limits());
+        let limit = limit.map_or(0, |limits| limits.failures);
         let row = self.overtaken.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         limit > 0 && row >= u64::from(limit)
     }
@@ -255,15 +273,22 @@ impl Node {
 
     /// Counts a request out.
     #[inline]
-    pub(crate) fn end(&self) {
-        if self.load.end() {
-            self.freed();
+    pub(crate) fn end(self: &Arc<Self>) {
+        let ended = self.load.end();
+        if ended.is_marked() {
+            self.tell(ended);
         }
     }
 
+    /// Tells those who wait for the end of a request.
     #[cold]
-    fn freed(&self) {
-        self.usher.freed(self);
+    fn tell(self: &Arc<Self>, ended: Ended) {
+        if let Some(witness) = self.witness.as_ref().filter(|_| ended.is_last()) {
+            witness.testify(self, Evidence::Emptied);
+        }
+        if ended.is_watched() {
+            self.usher.freed(self);
+        }
     }
 
     /// Starts the count of failures in a row anew.

@@ -94,6 +94,12 @@ impl Counter {
         Self { value, thresholds, proven: initial != Initial::Unproven }
     }
 
+    /// As it would be if it had begun like this.
+    #[cfg(feature = "serde")]
+    pub(crate) fn restarted(&self, initial: Initial) -> Self {
+        Self::new(self.thresholds, initial)
+    }
+
     /// Takes a result in; answers whether it has turned the verdict.
     pub(crate) fn record(&mut self, passed: bool) -> Option<Turn> {
         let Thresholds { rise, fall } = self.thresholds;

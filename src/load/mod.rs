@@ -28,6 +28,8 @@ use std::time::Duration;
 use crate::sync::{AtomicU64, Ordering};
 
 use self::in_flight::InFlight;
+
+pub(crate) use self::in_flight::{Begun, Ended};
 use self::peak_ewma::Latency;
 
 pub use self::completion::Completion;
@@ -114,7 +116,7 @@ impl Load {
     ///
     /// The number in flight, if it is as high as the counter goes: nothing was counted.
     #[inline]
-    pub(crate) fn begin(&self, now: Option<Nanos>) -> Result<(), u32> {
+    pub(crate) fn begin(&self, now: Option<Nanos>) -> Result<Begun, u32> {
         self.stamp(now);
         self.in_flight.begin()
     }
@@ -171,11 +173,31 @@ impl Load {
         }
     }
 
-    /// Counts a request out; answers whether anybody [waits](Self::watch) for that.
+    /// Counts a request out; answers who waits for that.
     #[inline]
     #[must_use]
-    pub(crate) fn end(&self) -> bool {
+    pub(crate) fn end(&self) -> Ended {
         self.in_flight.end()
+    }
+
+    /// A drain waits for the last request to end; see [`InFlight::drain`].
+    pub(crate) fn drain(&self) {
+        self.in_flight.drain();
+    }
+
+    pub(crate) fn undrain(&self) {
+        self.in_flight.undrain();
+    }
+
+    /// Whether it is drained; see [`InFlight::is_drained`].
+    #[inline]
+    pub(crate) fn is_drained(&self) -> bool {
+        self.in_flight.is_drained()
+    }
+
+    /// Whether it is drained and nothing is in flight.
+    pub(crate) fn is_over(&self) -> bool {
+        self.in_flight.is_over()
     }
 
     /// Lets who ends a request know that somebody waits for it.
@@ -186,6 +208,17 @@ impl Load {
     /// Nobody waits any more.
     pub(crate) fn unwatch(&self) {
         self.in_flight.unwatch();
+    }
+
+    /// From now on latencies are averaged by these parameters; what was learnt stays.
+    pub(crate) fn tune(&self, parameters: PeakEwma, now: Nanos) {
+        self.latency.tune(parameters, now);
+    }
+
+    /// Starts with a latency that was measured by an earlier process.
+    #[cfg(feature = "serde")]
+    pub(crate) fn restore_latency(&self, latency: Duration, now: Nanos) {
+        self.latency.restore(latency.as_secs_f64(), now);
     }
 
     #[inline]
@@ -272,7 +305,7 @@ mod tests {
 
     fn end(load: &Load) {
         load.close();
-        assert!(!load.end());
+        assert!(!load.end().is_marked());
     }
 
     #[test]

@@ -60,6 +60,13 @@ impl PeakEwma {
     }
 }
 
+impl PeakEwma {
+    /// As the bits of an `f64`.
+    fn ticks_per_nano(self) -> u64 {
+        (TICKS_PER_DECAY / self.decay.as_nanos() as f64).to_bits()
+    }
+}
+
 impl Default for PeakEwma {
     fn default() -> Self {
         Self::new()
@@ -76,17 +83,37 @@ impl Default for PeakEwma {
 #[repr(C)]
 pub(super) struct Latency {
     word: AtomicU64,
-    ticks_per_nano: f64,
-    penalty: Nanos,
+    /// An `f64`, as its bits.
+    ticks_per_nano: AtomicU64,
+    penalty: AtomicU64,
 }
 
 impl Latency {
     pub(super) fn new(parameters: PeakEwma) -> Self {
         Self {
             word: AtomicU64::new(0),
-            ticks_per_nano: TICKS_PER_DECAY / parameters.decay.as_nanos() as f64,
-            penalty: parameters.penalty.as_nanos() as Nanos,
+            ticks_per_nano: AtomicU64::new(parameters.ticks_per_nano()),
+            penalty: AtomicU64::new(parameters.penalty.as_nanos() as Nanos),
         }
+    }
+
+    /// Goes by other parameters from now on. A response that comes at this very moment may be lost.
+    pub(super) fn tune(&self, parameters: PeakEwma, now: Nanos) {
+        self.penalty.store(parameters.penalty.as_nanos() as Nanos, Ordering::Relaxed);
+        if self.ticks_per_nano.load(Ordering::Relaxed) == parameters.ticks_per_nano() {
+            return;
+        }
+        let estimate = self.at(now);
+        self.ticks_per_nano.store(parameters.ticks_per_nano(), Ordering::Relaxed);
+        if let Some(estimate) = estimate {
+            self.word.store(pack(estimate, self.tick(now)), Ordering::Relaxed);
+        }
+    }
+
+    /// Starts with this estimate, in seconds.
+    #[cfg(feature = "serde")]
+    pub(super) fn restore(&self, estimate: f64, now: Nanos) {
+        self.word.store(pack(estimate, self.tick(now)), Ordering::Relaxed);
     }
 
     /// Starts with the estimate of another, which has the same parameters.
@@ -128,7 +155,7 @@ impl Latency {
 
     /// Takes a failure in, as a latency of at least the penalty.
     pub(super) fn penalize(&self, took: Nanos, now: Nanos) {
-        self.record(took.max(self.penalty), now);
+        self.record(took.max(self.penalty.load(Ordering::Relaxed)), now);
     }
 
     /// The estimate at `now` in seconds.
@@ -139,7 +166,8 @@ impl Latency {
 
     /// The stamp of a moment, going round every 2^32 ticks.
     fn tick(&self, now: Nanos) -> u32 {
-        (now as f64 * self.ticks_per_nano) as u64 as u32
+        let ticks_per_nano = f64::from_bits(self.ticks_per_nano.load(Ordering::Relaxed));
+        (now as f64 * ticks_per_nano) as u64 as u32
     }
 }
 

@@ -10,6 +10,7 @@ mod hashing;
 mod headers;
 mod health;
 mod limits;
+mod operator;
 mod queue;
 mod rfc9110;
 mod shutdown;

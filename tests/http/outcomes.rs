@@ -117,7 +117,7 @@ async fn exchange<B>(
     answer: impl Fn() -> Response<B> + Send + Sync + 'static,
 ) -> EndpointStatus
 where
-    B: http_body::Body<Error: std::fmt::Debug> + Send + Unpin + 'static,
+    B: http_body::Body<Error: Into<BoxError>> + Send + Unpin + 'static,
 {
     let answer = Arc::new(answer);
     let balance = builder.endpoints(["a:1"]).unwrap().connect(move |_| {

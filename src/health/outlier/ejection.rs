@@ -28,6 +28,17 @@ impl Ejections {
         self.0
     }
 
+    /// As many as an earlier process had counted.
+    #[cfg(feature = "serde")]
+    pub(crate) fn restored(count: u32) -> Self {
+        Self(count)
+    }
+
+    #[cfg(feature = "serde")]
+    pub(crate) fn count(self) -> u32 {
+        self.0
+    }
+
     /// The time without jitter.
     fn time(self, outlier: &Outlier) -> Duration {
         let (base, longest) = (outlier.base(), outlier.longest());

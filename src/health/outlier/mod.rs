@@ -75,6 +75,8 @@ pub enum Reason {
     },
     /// The request that it was given on trial after an ejection has failed.
     TrialFailed,
+    /// An earlier process had ejected it; see [`Cluster::import`](crate::Cluster).
+    Earlier,
 }
 
 impl fmt::Display for Reason {
@@ -95,6 +97,7 @@ impl fmt::Display for Reason {
                 "failed {} of {} requests while the others failed {} of {}",
                 own.0, own.1, others.0, others.1
             ),
+            Self::Earlier => f.write_str("ejected before a restart"),
             Self::TrialFailed => f.write_str("the request on trial failed"),
         }
     }

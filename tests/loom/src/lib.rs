@@ -16,6 +16,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 
+use whippletree::cluster::DrainOptions;
 use whippletree::health::Failure;
 use whippletree::health::outlier::Outlier;
 use whippletree::{Cluster, Context, Endpoint, Outcome, Weight};
@@ -174,6 +175,66 @@ fn failed_trial_lets_no_second_one_through_once_it_is_judged() {
         picker.join().unwrap();
         assert_eq!(in_flight(&cluster), 0);
         assert_eq!(cluster.status().endpoints[0].ejections, 2);
+    });
+}
+
+/// Every interleaving with up to three preemptions: a drain takes the control lock so often that all of
+/// them would take hours.
+fn bounded(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
+/// The last lease ends while a drain begins: one of them sees the other.
+#[test]
+fn wake_up_of_a_drain_is_never_lost() {
+    bounded(|| {
+        let cluster = cluster(&["a:1"]);
+        let lease = cluster.pick(&Context::new()).unwrap();
+        let ender = thread::spawn(move || drop(lease));
+        let id = endpoint("a:1").id().clone();
+        let drain = cluster.drain(&id, DrainOptions::new()).unwrap();
+        ender.join().unwrap();
+        assert!(drain.report().is_some_and(|report| report.is_empty()), "the wake-up was lost");
+    });
+}
+
+/// A pick that goes on while a drain begins: it is waited for, or goes nowhere.
+#[test]
+fn drained_endpoint_gets_no_request_after_its_drain_is_over() {
+    bounded(|| {
+        let cluster = cluster(&["a:1"]);
+        let other = cluster.clone();
+        let picker = thread::spawn(move || other.pick(&Context::new()).ok());
+        let id = endpoint("a:1").id().clone();
+        let drain = cluster.drain(&id, DrainOptions::new()).unwrap();
+        let over = drain.report().is_some();
+        let lease = picker.join().unwrap();
+        assert!(!(over && lease.is_some()), "a request begins on an empty endpoint");
+        drop(lease);
+        assert!(drain.report().is_some());
+    });
+}
+
+#[test]
+#[should_panic(expected = "the wake-up was lost")]
+fn twin_a_flag_beside_the_count_loses_the_wake_up() {
+    loom::model(|| {
+        let (count, watched) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(0)));
+        let told = Arc::new(AtomicU64::new(0));
+        let (its_count, its_watched, its_told) = (count.clone(), watched.clone(), told.clone());
+        let ender = thread::spawn(move || {
+            // The flag is looked at before the count falls.
+            let is_watched = its_watched.load(Ordering::SeqCst) == 1;
+            if its_count.fetch_sub(1, Ordering::SeqCst) == 1 && is_watched {
+                its_told.store(1, Ordering::SeqCst);
+            }
+        });
+        watched.store(1, Ordering::SeqCst);
+        let over = count.load(Ordering::SeqCst) == 0;
+        ender.join().unwrap();
+        assert!(over || told.load(Ordering::SeqCst) == 1, "the wake-up was lost");
     });
 }
 
