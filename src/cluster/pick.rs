@@ -52,15 +52,20 @@ impl Shared {
         let snapshot = self.published.load();
         let now = now.or_else(|| snapshot.timed.then(clock::now)).map(|now| self.nanos(now));
         let moment = self.moment(&snapshot, now, if_full);
-        match snapshot.pick_straight(context, &moment) {
-            Some(Ok(member)) => match LeaseGuard::begin(member, now) {
-                Ok(guard) => Ok(guard),
-                Err(why) => match self.settle(why, snapshot.version, undo) {
-                    Some(settled) => settled,
-                    None => self.pick_with_care(context, now, if_full, undo),
-                },
+        let begun = match snapshot.pick_straight(context, &moment) {
+            Some(Ok(member)) => LeaseGuard::begin(member, now),
+            Some(Err(Miss::Fault(member, reason))) => {
+                self.tell_fault(&snapshot, reason);
+                LeaseGuard::begin(member, now)
+            }
+            _ => return self.pick_with_care(context, now, if_full, undo),
+        };
+        match begun {
+            Ok(guard) => Ok(guard),
+            Err(why) => match self.settle(why, snapshot.version, undo) {
+                Some(settled) => settled,
+                None => self.pick_with_care(context, now, if_full, undo),
             },
-            _ => self.pick_with_care(context, now, if_full, undo),
         }
     }
 
@@ -81,11 +86,11 @@ impl Shared {
             let begun = match snapshot.pick(context, &moment) {
                 Ok(member) => LeaseGuard::begin(member, now),
                 Err(Miss::Counted(member, fault)) => {
-                    fault.into_iter().for_each(|fault| self.tell_fault(fault));
+                    fault.into_iter().for_each(|fault| self.tell_fault(&snapshot, fault));
                     LeaseGuard::counted(member, now)
                 }
                 Err(Miss::Fault(member, reason)) => {
-                    self.tell_fault(reason);
+                    self.tell_fault(&snapshot, reason);
                     LeaseGuard::begin(member, now)
                 }
                 Err(Miss::Trial(member)) => match LeaseGuard::begin_trial(member, now) {
@@ -159,8 +164,8 @@ impl Shared {
     }
 
     #[cold]
-    fn tell_fault(&self, reason: String) {
-        let policy = Arc::clone(&self.published.load().policy);
+    fn tell_fault(&self, snapshot: &Snapshot, reason: String) {
+        let policy = Arc::clone(&snapshot.policy);
         self.bus.send(Event::PolicyFailed { policy, reason: reason.into() });
     }
 }
