@@ -7,7 +7,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::api::{self, Frame, Header, KeyValue, Range, WatchEvent, Watched};
 use super::{Etcd, record};
 use crate::discover::remote::{
-    Ask, Engine, Failure, MOST_BYTES, MOST_FRAME, Pace, Reader, Roster, Said, excerpt, jittered, some_of,
+    Ask, Engine, Failure, MOST_BYTES, MOST_FRAME, Pace, Reader, Roster, Said, excerpt, jittered,
+    some_of,
 };
 use crate::endpoint::Endpoint;
 use crate::error::BoxError;
@@ -197,7 +198,8 @@ impl Watch {
         let first = timeout(site.timeout, stream.next()).await;
         let first = first.map_err(|_| site.blame(&ask, "the watch did not begin in time"));
         let opened = first.and_then(|first| self.read(first));
-        let Watched { header, created, .. } = opened.inspect_err(|_| self.etcd.site.next_server())?;
+        let Watched { header, created, .. } =
+            opened.inspect_err(|_| self.etcd.site.next_server())?;
         if !created {
             return Err(self.blame("the watch did not begin").into());
         }
@@ -237,9 +239,13 @@ impl Watch {
         let text = frame.map_err(|error| blame(format!("the watch broke off: {error}")))?;
         let text = text.ok_or_else(|| blame("the watch ended".to_owned()))?;
         let frame: Frame = parse(&text).map_err(blame)?;
-        let refused = || blame(frame.error.map_or_else(Default::default, |error| {
-            excerpt(error.to_string().as_bytes())
-        }));
+        let refused = || {
+            blame(
+                frame
+                    .error
+                    .map_or_else(Default::default, |error| excerpt(error.to_string().as_bytes())),
+            )
+        };
         frame.result.ok_or_else(refused)
     }
 

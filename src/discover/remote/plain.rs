@@ -46,9 +46,8 @@ pub(super) async fn send(
         .await?
     };
     let link = (!closed).then_some(link);
-    Ok(response.map(|body| -> Box<dyn Pieces> {
-        Box::new(Driven { link, body: Data(Box::pin(body)) })
-    }))
+    Ok(response
+        .map(|body| -> Box<dyn Pieces> { Box::new(Driven { link, body: Data(Box::pin(body)) }) }))
 }
 
 fn address(uri: &Uri) -> Result<(&str, u16), BoxError> {

@@ -41,7 +41,10 @@ impl Splitter {
     }
 
     /// For a list of objects, each of at most so many bytes.
-    #[cfg_attr(not(feature = "consul"), allow(dead_code, reason = "only its answer is a bare list"))]
+    #[cfg_attr(
+        not(feature = "consul"),
+        allow(dead_code, reason = "only its answer is a bare list")
+    )]
     pub(super) fn list(most: usize) -> Self {
         Self::new(most, List::ToBegin)
     }
