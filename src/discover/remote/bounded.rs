@@ -89,6 +89,18 @@ pub(in crate::discover) fn excerpt(text: &[u8]) -> String {
     if chars.next().is_some() { format!("{short}…") } else { short }
 }
 
+/// A text within a path or a query (RFC 3986, section 2.3: all but unreserved characters).
+#[cfg(any(feature = "consul", feature = "kube"))]
+pub(in crate::discover) fn escaped(text: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            char::from(byte).to_string()
+        }
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(escape).collect()
+}
+
 /// What was refused of a set, in one error: the first few, and how many there are.
 pub(in crate::discover) fn some_of(refused: Vec<String>) -> Option<BoxError> {
     let more = refused.len().saturating_sub(3);

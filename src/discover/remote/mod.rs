@@ -7,6 +7,7 @@
 mod bounded;
 mod client;
 mod feed;
+#[cfg(any(feature = "etcd", feature = "kube"))]
 mod pace;
 mod plain;
 mod reader;
@@ -15,16 +16,21 @@ mod roster;
 mod site;
 mod splitter;
 
+#[cfg(any(feature = "consul", feature = "kube"))]
+pub(super) use self::bounded::escaped;
 #[cfg(feature = "etcd")]
 pub(super) use self::bounded::number;
 pub(super) use self::bounded::{at_most, excerpt, some_of};
 pub(super) use self::client::Client;
 pub(super) use self::feed::{Engine, Said, feeds};
+#[cfg(any(feature = "etcd", feature = "kube"))]
 pub(super) use self::pace::{Pace, jittered};
 pub(super) use self::reader::Reader;
 #[cfg(any(feature = "etcd", feature = "kube"))]
 pub(super) use self::roster::Roster;
-pub(super) use self::site::{Ask, Failure, Site};
+#[cfg(any(feature = "etcd", feature = "kube"))]
+pub(super) use self::site::Failure;
+pub(super) use self::site::{Ask, Site};
 
 pub use self::feed::Feed;
 
