@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tokio_stream::StreamExt;
 use whippletree::discover::{Change, Options};
 
 use crate::fake::Mode;
-use crate::registry::{Engine, Registry};
+use crate::registry::{Engine, Registry, slice};
 use crate::{Followed, eventually, soon};
 
 /// What the bad answers are called, in events.
@@ -46,19 +47,15 @@ async fn survives(engine: Engine, mode: Mode) {
     let before = registry.server.asked();
 
     registry.server.set(mode);
-    let reason = soon(async {
-        loop {
-            // The cut of the connections is told first.
-            let reason = followed.fails("").await;
-            if told(mode).iter().any(|text| reason.contains(text)) {
-                return reason;
-            }
-            println!("{engine:?} {mode:?}: {reason}");
+    // A watch that has begun and then drips is one that is silent.
+    while (engine, mode) != (Engine::Kube, Mode::Drips) {
+        // The cut of the connections is told first.
+        let reason = followed.fails("").await;
+        assert!(reason.len() < 1000, "{reason}");
+        if told(mode).iter().any(|text| reason.contains(text)) {
+            break;
         }
-    })
-    .await;
-    println!("{engine:?} {mode:?}: {reason}");
-    assert!(reason.len() < 1000, "{reason}");
+    }
     registry.remove("a");
     registry.add("c");
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -119,7 +116,7 @@ async fn garbage_among_the_records_costs_only_itself() {
     for engine in Engine::ALL {
         let registry = Registry::start(engine).await;
         registry.add("a");
-        registry.put("bad", serde_json::json!({ "address": 7 }));
+        registry.put("bad", json!({ "address": 7 }));
         let mut followed = Followed::new(registry.watch());
         followed.lists(&[&engine.id("a")]).await;
         followed.fails(" in {").await;
@@ -138,7 +135,7 @@ async fn nothing_but_garbage_is_not_taken_for_nothing() {
         let options = Options::new("registry").allow_empty();
         let mut followed = Followed::with(options, registry.watch());
         followed.lists(&[&engine.id("a")]).await;
-        registry.put("a", serde_json::json!({ "address": 7 }));
+        registry.put("a", json!({ "address": 7 }));
         followed.fails(" in {").await;
         tokio::time::sleep(Duration::from_millis(300)).await;
         followed.lists(&[&engine.id("a")]).await;
@@ -166,13 +163,20 @@ async fn registry_restored_from_a_backup_is_believed() {
 async fn ten_thousand_records_are_taken() {
     for engine in Engine::ALL {
         let registry = Registry::start(engine).await;
-        for at in 0..10_000 {
-            registry.add(&format!("record-{at}"));
+        let names: Vec<String> = (0..10_000).map(|at| format!("record-{at}")).collect();
+        match engine {
+            // As Kubernetes does: a hundred to a slice.
+            Engine::Kube => names.chunks(100).for_each(|names| {
+                let pods = names.iter().map(|name| (name.as_str(), "10.0.0.1", json!({})));
+                registry.put(&names[0], slice(&pods.collect::<Vec<_>>(), 80));
+            }),
+            _ => names.iter().for_each(|name| registry.add(name)),
         }
         let mut followed = Followed::new(registry.watch());
         eventually(|| followed.cluster.len() == 10_000).await;
-        registry.remove("record-77");
-        eventually(|| followed.cluster.len() == 9_999).await;
+        registry.remove("record-100");
+        let left = if engine == Engine::Kube { 9_900 } else { 9_999 };
+        eventually(|| followed.cluster.len() == left).await;
         assert_eq!(followed.failures(), [""; 0], "{engine:?}");
     }
 }
@@ -184,8 +188,8 @@ async fn thousand_updates_in_a_second_are_few_sets() {
         registry.add("a");
         let mut stream = registry.watch()();
         let writes = async {
-            for weight in 1..=1000 {
-                registry.put("a", engine.record("a", weight));
+            for at in 1..=1000 {
+                registry.add(&format!("r{at}"));
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
@@ -196,7 +200,7 @@ async fn thousand_updates_in_a_second_are_few_sets() {
                     panic!("a whole set")
                 };
                 sets += 1;
-                if set[0].weight().get() == 1000 {
+                if set.len() == 1001 {
                     return sets;
                 }
             }
