@@ -28,6 +28,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod discover_engines;
 mod outlier;
 mod probe;
 
@@ -44,6 +45,7 @@ use crate::health::SlowStart;
 use crate::load::{Cost, PeakEwma};
 use crate::policy;
 
+pub use self::discover_engines::{ConsulConfig, EnginesConfig, EtcdConfig, KubeConfig};
 pub use self::outlier::OutlierConfig;
 pub use self::probe::ProbeConfig;
 
@@ -88,6 +90,8 @@ pub struct ClusterConfig {
     pub probe: Option<ProbeConfig>,
     /// How live traffic is judged.
     pub outlier: Option<OutlierConfig>,
+    /// Sources of endpoints beside the list; followed by what [`balance`](Self::balance) builds.
+    pub discover: EnginesConfig,
     /// The endpoints.
     pub endpoints: Vec<EndpointConfig>,
 }
@@ -201,7 +205,8 @@ impl ClusterConfig {
         if let Some(time) = self.fail_fast {
             builder = builder.fail_fast(time);
         }
-        self.probed(builder)
+        let builder = self.discover.apply(builder);
+        self.probed(builder.map_err(|error| error.within("discover"))?)
     }
 
     #[cfg(feature = "hyper")]

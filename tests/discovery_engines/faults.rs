@@ -1,7 +1,7 @@
 //! Whatever the other side does: the last good set stays in use, what went wrong is told, there is
 //! no storm of requests, and what changed meanwhile is there as soon as all is well.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio_stream::StreamExt;
@@ -187,6 +187,7 @@ async fn thousand_updates_in_a_second_are_few_sets() {
         let registry = Registry::start(engine).await;
         registry.add("a");
         let mut stream = registry.watch()();
+        let began = Instant::now();
         let writes = async {
             for at in 1..=1000 {
                 registry.add(&format!("r{at}"));
@@ -194,7 +195,7 @@ async fn thousand_updates_in_a_second_are_few_sets() {
             }
         };
         let reads = async {
-            let mut sets = 0;
+            let mut sets = 0_u32;
             loop {
                 let Change::Replace(set) = soon(stream.next()).await.unwrap().unwrap() else {
                     panic!("a whole set")
@@ -206,6 +207,7 @@ async fn thousand_updates_in_a_second_are_few_sets() {
             }
         };
         let ((), sets) = tokio::join!(writes, reads);
-        assert!((5..=40).contains(&sets), "{engine:?}: {sets} sets");
+        let most = u32::try_from(began.elapsed().as_millis()).unwrap() / 100 + 3;
+        assert!((5..=most).contains(&sets), "{engine:?}: {sets} sets, {most} are allowed");
     }
 }

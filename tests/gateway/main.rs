@@ -5,6 +5,7 @@
 
 mod admin;
 mod config;
+mod discover;
 mod headers;
 mod health;
 mod limits;

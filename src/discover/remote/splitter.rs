@@ -167,9 +167,9 @@ mod tests {
     #[test]
     fn object_without_end_is_refused_at_the_limit() {
         let mut splitter = Splitter::sequence(1000);
-        let piece = [b'{'; 100];
-        assert_eq!(split(&mut splitter, &[&piece; 10]), Ok(vec![]));
-        assert!(split(&mut splitter, &[&piece]).is_err());
+        let piece: &[u8] = &[b'{'; 100];
+        assert_eq!(split(&mut splitter, &[piece; 10]), Ok(vec![]));
+        assert!(split(&mut splitter, &[piece]).is_err());
         assert!(splitter.object.len() <= 1000);
     }
 
