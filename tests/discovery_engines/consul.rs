@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::Followed;
-use crate::registry::{Engine, Registry};
+use crate::registry::{Engine, Registry, Settings};
 
 async fn registry(names: &[&str]) -> Registry {
     let registry = Registry::start(Engine::Consul).await;
@@ -44,11 +44,9 @@ async fn index_that_goes_backwards_is_forgotten() {
 async fn query_that_does_not_wait_is_made_once_a_second() {
     let registry = registry(&["a"]).await;
     for index in [None, Some("0"), Some("x")] {
-        let mut settings = registry.settings.lock().unwrap();
-        settings.never_blocks = true;
-        settings.headers =
-            index.map(|index| ("x-consul-index", index.to_owned())).into_iter().collect();
-        drop(settings);
+        let headers = index.map(|index| ("x-consul-index", index.to_owned())).into_iter();
+        *registry.settings.lock().unwrap() =
+            Settings { headers: headers.collect(), never_blocks: true, ..Settings::default() };
         let before = registry.server.asked();
         let followed = Followed::new(registry.consul().watch());
         followed.lists(&["a.n"]).await;

@@ -47,8 +47,11 @@ async fn survives(engine: Engine, mode: Mode) {
     let before = registry.server.asked();
 
     registry.server.set(mode);
-    // A watch that has begun and then drips is one that is silent.
-    while (engine, mode) != (Engine::Kube, Mode::Drips) {
+    loop {
+        // A watch that has begun and then drips is one that is silent.
+        if (engine, mode) == (Engine::Kube, Mode::Drips) {
+            break;
+        }
         // The cut of the connections is told first.
         let reason = followed.fails("").await;
         assert!(reason.len() < 1000, "{reason}");

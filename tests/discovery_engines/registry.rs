@@ -360,10 +360,9 @@ fn events(
 
 fn base64(text: &str) -> String {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut bits = 0_u32;
     let mut coded = String::new();
     for group in text.as_bytes().chunks(3) {
-        bits = group.iter().fold(bits & 0, |bits, byte| bits << 8 | u32::from(*byte));
+        let mut bits = group.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte));
         bits <<= 8 * (3 - group.len());
         for digit in 0..=group.len() {
             coded.push(ALPHABET[(bits >> (18 - 6 * digit) & 63) as usize].into());

@@ -1,10 +1,10 @@
 //! Endpoints that a registry lists beside those of the file.
 
 use http::Response;
-use http_body_util::{BodyExt, Full};
 use serde_json::json;
 
-use crate::support::{Backend, Gateway, soon};
+use crate::support::{Backend, Gateway};
+use crate::wire::{full, soon};
 
 /// A stand-in for Consul that lists one instance.
 async fn consul(instance: &Backend) -> Backend {
@@ -20,8 +20,8 @@ async fn consul(instance: &Backend) -> Backend {
             if waits {
                 std::future::pending::<()>().await;
             }
-            let body = Full::from(text).map_err(|never| match never {}).boxed_unsync();
-            Response::builder().header("x-consul-index", "5").body(body).expect("a response")
+            let response = Response::builder().header("x-consul-index", "5");
+            response.body(full(text)).expect("a response")
         }
     })
     .await

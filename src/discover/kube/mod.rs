@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
@@ -148,6 +148,12 @@ impl Kube {
     /// As [`service_account`](Self::service_account), from another file.
     pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.token = Token::File(path.into());
+        self
+    }
+
+    /// Adds a header to every request.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.site.header(name, value);
         self
     }
 
