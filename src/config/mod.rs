@@ -28,6 +28,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod discover_engines;
 mod failover;
 mod hash;
 mod outlier;
@@ -48,6 +49,7 @@ use crate::error::Error;
 use crate::health::SlowStart;
 use crate::load::{Cost, PeakEwma};
 
+pub use self::discover_engines::{ConsulConfig, EnginesConfig, EtcdConfig, KubeConfig};
 pub use self::failover::FailoverConfig;
 pub use self::outlier::OutlierConfig;
 pub use self::probe::ProbeConfig;
@@ -111,6 +113,8 @@ pub struct ClusterConfig {
     pub probe: Option<ProbeConfig>,
     /// How live traffic is judged.
     pub outlier: Option<OutlierConfig>,
+    /// Sources of endpoints beside the list; followed by what [`balance`](Self::balance) builds.
+    pub discover: EnginesConfig,
     /// The endpoints.
     pub endpoints: Vec<EndpointConfig>,
 }
@@ -227,7 +231,8 @@ impl ClusterConfig {
         if let Some(time) = self.fail_fast {
             builder = builder.fail_fast(time);
         }
-        self.probed(builder)
+        let builder = self.discover.apply(builder);
+        self.probed(builder.map_err(|error| error.within("discover"))?)
     }
 
     #[cfg(feature = "hyper")]

@@ -28,7 +28,17 @@
 //! 128.
 
 mod backoff;
+#[cfg(feature = "consul")]
+mod consul;
+#[cfg(feature = "etcd")]
+mod etcd;
+#[cfg(feature = "kube")]
+mod kube;
+#[cfg(any(feature = "etcd", feature = "kube"))]
+mod leaving;
 mod options;
+#[cfg(any(feature = "consul", feature = "etcd", feature = "kube"))]
+mod remote;
 
 use crate::endpoint::{Endpoint, EndpointId};
 use crate::error::BoxError;
@@ -36,7 +46,15 @@ use crate::error::BoxError;
 pub(crate) use self::backoff::Backoff;
 pub(crate) use self::options::Empty;
 
+#[cfg(feature = "consul")]
+pub use self::consul::Consul;
+#[cfg(feature = "etcd")]
+pub use self::etcd::{Etcd, Registration};
+#[cfg(feature = "kube")]
+pub use self::kube::{IpFamily, Kube};
 pub use self::options::Options;
+#[cfg(any(feature = "consul", feature = "etcd", feature = "kube"))]
+pub use self::remote::Feed;
 
 /// One change to the endpoints of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
