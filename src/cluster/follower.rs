@@ -100,6 +100,21 @@ impl Follower {
         }
     }
 
+    /// Takes all that the stream delivers, and tells so where a subset was asked for.
+    pub(super) fn without_subset(mut self) -> Self {
+        if self.options.subsetting.take().is_some() {
+            if let (Some(shared), Some(origin)) = (self.shared.upgrade(), self.origin.upgrade()) {
+                let reason = "services that are there already cannot be narrowed to a subset";
+                self.fail(
+                    &shared,
+                    &origin,
+                    &Error::config("subsetting", &self.options.name, reason),
+                );
+            }
+        }
+        self
+    }
+
     /// Follows a stream to its end.
     pub(super) async fn follow(mut self, poll: &mut Poller<'_>) {
         let end = self.run(poll, None).await;
@@ -160,10 +175,11 @@ impl Follower {
         if changes.is_empty() {
             return Taken { good: false, broken };
         }
-        let changes = merge(changes);
+        let changes = origin.narrow(self.options.subsetting.as_ref(), merge(changes));
         let count = changes.len();
         let errors = shared.commit_if(&is_my_turn, origin.id, changes, services).errors;
-        let good = count > errors.len();
+        // Nothing, where the members of a subset stay as they are.
+        let good = errors.len() < count || count == 0;
         if good {
             origin.has_delivered(clock::now(), failures);
         }

@@ -21,6 +21,8 @@
 //! set: a source that says "nothing" is more often broken than right. Each set is judged as it was
 //! delivered, whatever stands beside it: of an empty set and then an insert, the insert is taken.
 //!
+//! Of a fleet that is large, a source can keep to a few endpoints: see [`Subsetting`].
+//!
 //! A source is known by its name: a stream that is followed under the name of one that broke off
 //! [goes on](crate::cluster::Source::follow) with what that has listed.
 //!
@@ -39,12 +41,14 @@ mod leaving;
 mod options;
 #[cfg(any(feature = "consul", feature = "etcd", feature = "kube"))]
 mod remote;
+mod subsetting;
 
 use crate::endpoint::{Endpoint, EndpointId};
 use crate::error::BoxError;
 
 pub(crate) use self::backoff::Backoff;
 pub(crate) use self::options::Empty;
+pub(crate) use self::subsetting::Fleet;
 
 #[cfg(feature = "consul")]
 pub use self::consul::Consul;
@@ -55,6 +59,7 @@ pub use self::kube::{IpFamily, Kube};
 pub use self::options::Options;
 #[cfg(any(feature = "consul", feature = "etcd", feature = "kube"))]
 pub use self::remote::Feed;
+pub use self::subsetting::Subsetting;
 
 /// One change to the endpoints of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
