@@ -6,11 +6,14 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context as TaskContext, Poll};
 
+use tokio::task::unconstrained;
+
 use super::batch::merge;
 use super::control::{Offer, Services};
 use super::discover::Restarts;
 use super::membership::check;
 use super::registry::Origin;
+use super::rest::Rest;
 use super::shared::discard;
 use super::source::Source;
 use super::{Shared, clock};
@@ -129,23 +132,29 @@ impl Follower {
         mut restarts: Option<&mut Restarts>,
     ) -> End {
         self.has_spoken = false;
+        let mut rest = Rest::default();
         loop {
             let mut batch = Vec::new();
             let mut due = |task: &mut TaskContext<'_>| match restarts.as_deref_mut() {
                 Some(restarts) => restarts.poll_due(task).map(|()| Some(End::GivenUp)),
                 None => Poll::Pending,
             };
-            let end = poll_fn(|task| match self.over.as_mut().poll(task) {
+            let next = poll_fn(|task| match self.over.as_mut().poll(task) {
                 Poll::Ready(end) => Poll::Ready(Some(end)),
+                Poll::Pending if rest.poll(task).is_pending() => Poll::Pending,
                 Poll::Pending => match collect(poll, task, &mut batch) {
                     Poll::Pending => due(task),
                     ready => ready,
                 },
-            })
-            .await;
-            let full = batch.len() == BATCH;
+            });
+            // Batches have an end of their own: tokio's channels shall hand out all they have.
+            let end = unconstrained(next).await;
+            let (full, start) = (batch.len() == BATCH, clock::now());
             self.has_spoken |= !batch.is_empty();
             let taken = self.apply(batch);
+            if !full {
+                rest.after(start);
+            }
             let gives_up = |restarts: &mut Restarts| restarts.note(&taken, || self.draw());
             let given_up = restarts.as_deref_mut().is_some_and(gives_up);
             match end {

@@ -74,6 +74,7 @@ mod probing;
 mod queue;
 mod record;
 mod registry;
+mod rest;
 mod retired;
 mod rules;
 mod shared;

@@ -26,8 +26,10 @@
 //! A source is known by its name: a stream that is followed under the name of one that broke off
 //! [goes on](crate::cluster::Source::follow) with what that has listed.
 //!
-//! Changes that are ready at the same moment are applied together: up to 1024, of tokio's channels
-//! 128.
+//! Changes that are ready at the same moment are applied together, up to 1024. After that the
+//! stream is left alone for 19 times as long as it took, at most a second, so that changes keep no
+//! more than a twentieth of a core busy per source. That is nothing up to some thousand endpoints;
+//! of ten thousand, some 40 ms.
 
 mod backoff;
 #[cfg(feature = "consul")]

@@ -1,13 +1,15 @@
 //! Ten thousand endpoints of which one in a hundred changes every second: what picks feel of it,
 //! what it costs, and how much memory an endpoint takes.
 //!
-//! Changes are made one at a time, each a snapshot of its own, as by a registry that tells them
-//! one by one: a third removals, a third insertions of endpoints that are new, a third other
-//! weights. Picks are measured in windows: in every other one changes are made, and picks go to
-//! the cluster that they are made to; in those between there are none, and picks go to a cluster
-//! that has never seen any. Of each kind the median window counts.
+//! A registry tells the changes one by one, ten milliseconds apart: a third removals, a third
+//! insertions of endpoints that are new, a third other weights. Picks are measured in windows: in
+//! every other one changes are made, and picks go to the cluster that hears of them; in those
+//! between there are none, and picks go to a cluster that has never heard any. Of each kind the
+//! median window counts.
 //!
-//! What must hold is checked for the default policy; the others are reported.
+//! What must hold is checked for the default policy, which follows the registry as a stream; the
+//! other policies are reported, and what it costs to make every change by hand, with a snapshot of
+//! its own.
 //!
 //! ```text
 //! cargo run --profile bench -p whippletree-bench --bin churn
@@ -24,9 +26,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use whippletree::cluster::Builder;
+use whippletree::discover::Change;
 use whippletree::policy::hash::{Maglev, RingHash};
-use whippletree::policy::{LeastRequest, P2c, RoundRobin};
+use whippletree::policy::{LeastRequest, P2c, Policy, RoundRobin};
 use whippletree::{Cluster, Context, Endpoint, Error, Weight};
 
 const ENDPOINTS: u32 = 10_000;
@@ -34,12 +38,12 @@ const ENDPOINTS: u32 = 10_000;
 /// Between two changes: a hundred a second, one in a hundred endpoints.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How long picks are measured at a time: over several changes.
-const WINDOW: Duration = Duration::from_millis(50);
+/// How long picks are measured at a time: over twenty changes.
+const WINDOW: Duration = Duration::from_millis(200);
 
 /// Windows of each kind, for the policy that is checked and for those that are reported.
-const CHECKED: usize = 100;
-const REPORTED: usize = 20;
+const CHECKED: usize = 41;
+const REPORTED: usize = 11;
 
 /// Picks between two looks at the clock.
 const PICKS: u32 = 500;
@@ -64,12 +68,13 @@ async fn main() -> Result<ExitCode, Error> {
     println!("one that is gone takes {kept:.0} until it is forgotten");
     drop(cluster);
 
-    println!("{}", "policy          quiet, ns  changing, ns  slower  of a core  changes");
-    let p2c = measure("p2c", CHECKED, || Cluster::builder().policy(P2c::new()))?;
-    measure("round_robin", REPORTED, || Cluster::builder().policy(RoundRobin::new()))?;
-    measure("least_request", REPORTED, || Cluster::builder().policy(LeastRequest::new()))?;
-    measure("ring_hash", REPORTED, || Cluster::builder().policy(RingHash::new()))?;
-    measure("maglev", REPORTED, || Cluster::builder().policy(Maglev::new()))?;
+    println!("{}", "policy          quiet, ns  changing, ns  slower  of a core     changes");
+    let p2c = measure("p2c", CHECKED, P2c::new(), follow)?;
+    measure("p2c, by hand", REPORTED, P2c::new(), by_hand)?;
+    measure("round_robin", REPORTED, RoundRobin::new(), follow)?;
+    measure("least_request", REPORTED, LeastRequest::new(), follow)?;
+    measure("ring_hash", REPORTED, RingHash::new(), follow)?;
+    measure("maglev", REPORTED, Maglev::new(), follow)?;
 
     let (steady, idle, small) = (p2c.slower < SLOWER, p2c.busy < BUSY, bytes < BYTES);
     if !(steady && idle && small) {
@@ -87,20 +92,27 @@ struct Cost {
     busy: f64,
 }
 
-fn measure(name: &str, windows: usize, builder: impl Fn() -> Builder) -> Result<Cost, Error> {
-    let (quiet, changing) = (cluster(builder())?, cluster(builder())?);
-    let churn = Churn::start(changing.clone());
+fn measure(
+    name: &str,
+    windows: usize,
+    policy: impl Policy + Clone,
+    tell: impl Fn(&Cluster<()>) -> Teller,
+) -> Result<Cost, Error> {
+    let quiet = cluster(Cluster::builder().policy(policy.clone()))?;
+    let changing = cluster(Cluster::builder().policy(policy))?;
+    let churn = Churn::start(tell(&changing));
     let (mut still, mut moving) = (Vec::new(), Vec::new());
-    let (mut spent, mut elapsed) = (Duration::ZERO, Duration::ZERO);
+    let (since, mut elapsed) = (spent_by_others(), Duration::ZERO);
     for _ in 0..windows {
-        still.push(picks(&quiet)?);
-        let (since, start) = (spent_by_others(), Instant::now());
+        let start = Instant::now();
         churn.resume();
         moving.push(picks(&changing)?);
         churn.pause();
-        spent += spent_by_others() - since;
         elapsed += start.elapsed();
+        still.push(picks(&quiet)?);
     }
+    // What the last change of a window leads to may come in the next.
+    let spent = spent_by_others() - since;
     let changes = churn.stop()?;
     let (still, moving) = (median(still), median(moving));
     let slower = moving / still;
@@ -111,6 +123,33 @@ fn measure(name: &str, windows: usize, builder: impl Fn() -> Builder) -> Result<
         f64::from(changes) / elapsed.as_secs_f64(),
     );
     Ok(Cost { slower, busy })
+}
+
+/// Hands a change on.
+type Teller = Box<dyn FnMut(Change) -> Result<(), Error> + Send>;
+
+/// As a registry does.
+fn follow(cluster: &Cluster<()>) -> Teller {
+    let (changes, mut told) = mpsc::unbounded_channel();
+    let stream = futures_util::stream::poll_fn(move |task| told.poll_recv(task));
+    tokio::spawn(cluster.follow("registry", stream));
+    Box::new(move |change| {
+        // Nobody listens any more once the cluster is gone.
+        changes.send(change).unwrap_or_default();
+        Ok(())
+    })
+}
+
+fn by_hand(cluster: &Cluster<()>) -> Teller {
+    let registry = cluster.source("registry");
+    Box::new(move |change| match change {
+        Change::Insert(endpoint) => registry.insert(endpoint),
+        Change::Remove(id) => {
+            registry.remove(&id);
+            Ok(())
+        }
+        _ => Ok(()),
+    })
 }
 
 /// The thread that makes the changes.
@@ -126,13 +165,13 @@ struct Signal {
 }
 
 impl Churn {
-    fn start(cluster: Cluster<()>) -> Self {
+    fn start(tell: Teller) -> Self {
         let signal = Arc::new(Signal::default());
         let (runtime, seen) = (Handle::current(), Arc::clone(&signal));
         let thread = thread::spawn(move || {
             // With a runtime, so that what is due later has a task that waits for it.
             let _entered = runtime.enter();
-            let mut fleet = Fleet::new(cluster);
+            let mut fleet = Fleet::new(tell);
             let mut changes = 0;
             while !seen.ends.load(Ordering::Acquire) {
                 if seen.runs.load(Ordering::Acquire) {
@@ -168,44 +207,44 @@ impl Churn {
 
 /// Endpoints that come, go and change.
 struct Fleet {
-    cluster: Cluster<()>,
+    tell: Teller,
     present: VecDeque<Endpoint>,
     next: u32,
 }
 
 impl Fleet {
-    fn new(cluster: Cluster<()>) -> Self {
+    fn new(tell: Teller) -> Self {
         let present = endpoints(0..ENDPOINTS).collect::<Result<_, _>>().unwrap_or_default();
-        Self { cluster, present, next: ENDPOINTS }
+        Self { tell, present, next: ENDPOINTS }
     }
 
     /// The next of the three changes, to an endpoint anywhere in the order of the cluster.
     fn change(&mut self) -> Result<(), Error> {
-        let turn = self.next % 3;
         self.present.rotate_left(7919 % self.present.len());
-        match turn {
-            0 => {
-                if let Some(endpoint) = self.present.pop_front() {
-                    self.cluster.remove(endpoint.id());
-                }
+        let change = match (self.next % 3, self.present.pop_front()) {
+            (0, Some(endpoint)) => Change::Remove(endpoint.id().clone()),
+            (1, Some(endpoint)) => {
+                let other = Weight::from(3 - endpoint.weight().get());
+                let endpoint = endpoint.with_weight(other);
+                self.present.push_back(endpoint.clone());
+                Change::Insert(endpoint)
             }
-            1 => {
-                let endpoint = endpoint(self.next)?;
-                self.cluster.insert(endpoint.clone())?;
-                self.present.push_back(endpoint);
+            (_, endpoint) => {
+                self.present.extend(endpoint);
+                let new = self::endpoint(self.next)?;
+                self.present.push_back(new.clone());
+                Change::Insert(new)
             }
-            _ => {
-                let weight = Weight::from(if self.next % 2 == 0 { 1 } else { 2 });
-                self.cluster.insert(self.present[0].clone().with_weight(weight))?;
-            }
-        }
+        };
         self.next += 1;
-        Ok(())
+        (self.tell)(change)
     }
 }
 
+/// Endpoint number `at`: of weight 1, and every other one of weight 2.
 fn endpoint(at: u32) -> Result<Endpoint, Error> {
-    Endpoint::new(format!("10.{}.{}.{}:80", at / 62_500, at / 250 % 250, at % 250))
+    let endpoint = Endpoint::new(format!("10.{}.{}.{}:80", at / 62_500, at / 250 % 250, at % 250));
+    Ok(endpoint?.with_weight(Weight::from(1 + (at % 2) as u16)))
 }
 
 fn endpoints(range: Range<u32>) -> impl Iterator<Item = Result<Endpoint, Error>> {
@@ -214,13 +253,13 @@ fn endpoints(range: Range<u32>) -> impl Iterator<Item = Result<Endpoint, Error>>
 
 fn cluster(builder: Builder) -> Result<Cluster<()>, Error> {
     let cluster = builder.connect(|_| ());
-    cluster.replace(endpoints(0..ENDPOINTS).collect::<Result<Vec<_>, _>>()?)?;
+    cluster.source("registry").replace(endpoints(0..ENDPOINTS).collect::<Result<Vec<_>, _>>()?)?;
     Ok(cluster)
 }
 
 fn replace_all(cluster: &Cluster<()>) -> Result<(), Error> {
     let others = endpoints(ENDPOINTS..2 * ENDPOINTS).collect::<Result<Vec<_>, _>>()?;
-    cluster.replace(others)
+    cluster.source("registry").replace(others)
 }
 
 /// The mean time of a pick and its end over a window, in nanoseconds.
