@@ -107,7 +107,7 @@ impl Follower {
     pub(super) fn without_subset(mut self) -> Self {
         if self.options.subsetting.take().is_some() {
             if let (Some(shared), Some(origin)) = (self.shared.upgrade(), self.origin.upgrade()) {
-                let reason = "services that are there already cannot be narrowed to a subset";
+                let reason = "cannot be done with services that are there already";
                 self.fail(
                     &shared,
                     &origin,

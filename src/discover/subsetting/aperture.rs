@@ -8,45 +8,51 @@ const PARTS: [u64; 3] = [100, 10, 1];
 
 /// The endpoints in the section of client number `client` of `clients`, with their parts of it.
 ///
-/// Endpoints of weight 0 stand between the others and take no room. Lengths are counted so that an
-/// endpoint is `clients` long and the sections begin `serving` apart: all of them are integers.
+/// Endpoints of weight 0 stand between the others and take no room, unless all are such. Lengths
+/// are counted so that an endpoint is `clients` long and the sections begin as many units apart as
+/// there are endpoints: all of them are integers.
 pub(super) fn section<'a>(
     client: u32,
     clients: u32,
     least: usize,
     tier: impl Iterator<Item = &'a Endpoint> + Clone,
 ) -> Vec<Endpoint> {
-    let weights = tier.clone().map(|endpoint| u64::from(endpoint.weight().get()));
-    let serving = weights.clone().filter(|weight| *weight > 0).count() as u64;
+    let serving = tier.clone().filter(|endpoint| !endpoint.weight().is_zero()).count();
+    let on_ring = if serving == 0 { tier.clone().count() } else { serving } as u64;
     let clients = u64::from(clients);
-    // How many distances between two sections one is long.
-    let overlap = (least as u64).saturating_mul(clients).div_ceil(serving.max(1));
-    if overlap >= clients {
+    // How many distances between the beginnings of two sections one is long.
+    let distances = (least as u64).saturating_mul(clients).div_ceil(on_ring.max(1));
+    if distances >= clients {
         return tier.cloned().collect();
     }
-    let ring = clients * serving;
-    let begin = u64::from(client) * serving;
-    let section = Section { begin, end: begin + overlap * serving, ring };
-    let heaviest = weights.max().unwrap_or_default();
-    let parts = PARTS.into_iter().find(|parts| heaviest * parts <= u64::from(u16::MAX));
-    let parts = parts.unwrap_or(1);
+    let (begin, ring) = (u64::from(client) * on_ring, clients * on_ring);
+    let section = Section { begin, end: begin + distances * on_ring, ring };
+    let parts = parts(tier.clone());
     let mut at = 0;
-    let mut members = Vec::new();
-    for endpoint in tier {
-        let weight = u64::from(endpoint.weight().get());
-        if weight == 0 {
-            members.extend(section.contains(at).then(|| endpoint.clone()));
-            continue;
+    let members = tier.filter_map(|endpoint| {
+        if serving > 0 && endpoint.weight().is_zero() {
+            return section.contains(at).then(|| endpoint.clone());
         }
         let covered = section.covers(at, at + clients);
         at += clients;
-        if covered > 0 {
-            let part = (weight * parts * covered + clients / 2) / clients;
-            let weight = Weight::from(part.clamp(1, u64::from(u16::MAX)) as u16);
-            members.push(endpoint.clone().with_weight(weight));
-        }
-    }
-    members
+        let whole = u64::from(endpoint.weight().get()) * parts;
+        (covered > 0).then(|| weighed(endpoint, whole, covered, clients))
+    });
+    members.collect()
+}
+
+/// How many parts a unit of weight has.
+fn parts<'a>(tier: impl Iterator<Item = &'a Endpoint>) -> u64 {
+    let heaviest = tier.map(|endpoint| u64::from(endpoint.weight().get())).max();
+    let fits = |parts: &u64| heaviest.unwrap_or_default() * parts <= u64::from(u16::MAX);
+    PARTS.into_iter().find(fits).unwrap_or(1)
+}
+
+/// The endpoint with the covered part of its weight, rounded, and some where it had any.
+fn weighed(endpoint: &Endpoint, whole: u64, covered: u64, length: u64) -> Endpoint {
+    let part = ((whole * covered + length / 2) / length).max(whole.min(1));
+    let weight = Weight::from(u16::try_from(part).unwrap_or(u16::MAX));
+    endpoint.clone().with_weight(weight)
 }
 
 /// A part of a ring, which may go beyond its end and on from its beginning.
@@ -63,7 +69,9 @@ impl Section {
         common(self.begin, self.end.min(self.ring)) + common(0, self.end.saturating_sub(self.ring))
     }
 
+    /// Whether what stands at this point, be it the end, lies in it.
     fn contains(&self, at: u64) -> bool {
+        let at = at % self.ring;
         self.covers(at, at + 1) > 0
     }
 }
