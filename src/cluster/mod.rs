@@ -60,6 +60,7 @@ mod driver;
 mod facts;
 mod follow;
 mod follower;
+mod gather;
 #[cfg(feature = "cookie")]
 mod homes;
 mod judge;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::SubsettingConfig;
 use crate::balance;
 use crate::error::Error;
 
@@ -20,6 +21,8 @@ pub struct EnginesConfig {
     pub consul: Option<ConsulConfig>,
     /// A service of Kubernetes; needs the feature `kube`.
     pub kube: Option<KubeConfig>,
+    /// Which endpoints of each of these sources are used; all by default.
+    pub subset: Option<SubsettingConfig>,
 }
 
 /// As [`discover::Etcd`](https://docs.rs/whippletree/latest/whippletree/discover/struct.Etcd.html).
@@ -111,6 +114,10 @@ impl EnginesConfig {
         }
         if let Some(kube) = &self.kube {
             builder = kube.apply(builder).map_err(|error| error.within("kube"))?;
+        }
+        if let Some(subset) = &self.subset {
+            let subsetting = subset.subsetting().map_err(|error| error.within("subset"))?;
+            builder = builder.narrow(&subsetting);
         }
         Ok(builder)
     }

@@ -36,6 +36,7 @@ mod probe;
 mod queue;
 #[cfg(feature = "cookie")]
 mod sticky;
+mod subsetting;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -56,6 +57,7 @@ pub use self::probe::ProbeConfig;
 pub use self::queue::QueueConfig;
 #[cfg(feature = "cookie")]
 pub use self::sticky::StickyConfig;
+pub use self::subsetting::SubsettingConfig;
 
 /// A cluster's parameters and its list of endpoints.
 ///

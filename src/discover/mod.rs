@@ -26,10 +26,12 @@
 //! A source is known by its name: a stream that is followed under the name of one that broke off
 //! [goes on](crate::cluster::Source::follow) with what that has listed.
 //!
-//! Changes that are ready at the same moment are applied together, up to 1024. After that the
-//! stream is left alone for 19 times as long as it took, at most a second, so that changes keep no
-//! more than a twentieth of a core busy per source. That is nothing up to some thousand endpoints;
-//! of ten thousand, some 40 ms.
+//! Changes that are ready at the same moment are applied together, up to 1024. A storm is gathered:
+//! when the changes of a stream have cost more than 5 ms, and a twentieth of the time that has gone
+//! by, those that follow wait until that is made up for, at most a second, and are applied together
+//! too. So they keep no more than a twentieth of a core busy per source, however fast they come: a
+//! hundred changes per second to ten thousand endpoints are seen 20 to 40 ms late, and those to
+//! some hundreds of endpoints at once. An error or the end of a stream does not wait.
 
 mod backoff;
 #[cfg(feature = "consul")]
