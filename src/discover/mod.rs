@@ -29,9 +29,9 @@
 //! Changes that are ready at the same moment are applied together, up to 1024. A storm is gathered:
 //! when the changes of a stream have cost more than 5 ms, and a twentieth of the time that has gone
 //! by, those that follow wait until that is made up for, at most a second, and are applied together
-//! too. So they keep no more than a twentieth of a core busy per source, however fast they come: a
-//! hundred changes per second to ten thousand endpoints are seen 20 to 40 ms late, and those to
-//! some hundreds of endpoints at once. An error or the end of a stream does not wait.
+//! too. So a source keeps about a tenth of a core busy and no more, however fast its changes come: a
+//! hundred per second to ten thousand endpoints are seen some 40 ms late, and those to some hundreds
+//! of endpoints at once. An error or the end of a stream does not wait.
 
 mod backoff;
 #[cfg(feature = "consul")]

@@ -50,12 +50,11 @@ fn order_in_which_the_fleet_is_told_does_not_matter() {
     assert_eq!(random(20, 3).of(fleet(100)), random(20, 3).of(backwards));
 }
 
-/// The SRE book has 63 % to 121 % of the mean for 300 clients of 300 endpoints with 90 each; 200
-/// trials of its method end between 64 % and 139 %. Even to the standard deviation that a choice
-/// at random has: √(300 · 0.3 · 0.7) = 7.9 of 90.
+/// The SRE book has 63 % to 121 % of the mean for 300 clients of 300 endpoints with 90 each. Here it
+/// is 70 to 130, and the standard deviation is that of chance: √(300 · 0.3 · 0.7) = 7.9 of 90.
 #[test]
 fn load_of_many_clients_is_as_even_as_chance() {
-    for (size, least, most) in [(90, 0.62, 1.40), (30, 0.30, 1.85), (10, 0.0, 2.6)] {
+    for (size, least, most) in [(90, 0.65, 1.35), (30, 0.40, 1.60), (10, 0.05, 2.0)] {
         for start in [0, 1000, 2000] {
             let clients = (start..start + 300).map(|seed| random(size, seed));
             let loads = loads(clients, &fleet(300));

@@ -10,7 +10,7 @@ use proptest::test_runner::RngSeed;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tower::discover::Change as TowerChange;
-use whippletree::discover::{Change, Options, Subsetting};
+use whippletree::discover::{Change, Options, Subsetting, Update};
 use whippletree::event::Event;
 use whippletree::{Cluster, Endpoint, EndpointId, Error};
 
@@ -34,10 +34,7 @@ fn expected(fleet: Vec<Endpoint>) -> BTreeSet<String> {
     five().of(fleet).iter().map(|member| member.id().to_string()).collect()
 }
 
-async fn follow<T: Into<whippletree::discover::Update>>(cluster: &Cluster<()>, items: Vec<T>)
-where
-    T: Send,
-{
+async fn follow<T: Into<Update> + Send>(cluster: &Cluster<()>, items: Vec<T>) {
     soon(cluster.follow(options(), stream::iter(items))).await;
 }
 

@@ -64,8 +64,8 @@ async fn main() -> Result<ExitCode, Error> {
     println!("an endpoint takes {bytes:.0} bytes, its payload apart");
     let before = resident();
     replace_all(&cluster)?;
-    let kept = (resident() - before) / f64::from(ENDPOINTS);
-    println!("one that is gone takes {kept:.0} until it is forgotten");
+    let both = bytes + (resident() - before) / f64::from(ENDPOINTS);
+    println!("with as many beside them that are gone and not forgotten yet: {both:.0} each");
     drop(cluster);
 
     println!("{}", "policy          quiet, ns  changing, ns  slower  of a core     changes");

@@ -27,7 +27,7 @@ const LEAST: usize = 12;
 /// | | [`random`](Self::random) | [`aperture`](Self::aperture) |
 /// |---|---|---|
 /// | a client has to know | nothing | its number, and how many clients there are |
-/// | clients per endpoint | even on average: `clients · size / fleet`, ± its square root | the same for all |
+/// | clients per endpoint | even on average: `clients · size / fleet`, with a deviation below its square root | the same for all |
 /// | endpoints that nobody uses | a few, where that is small: 13 % at 2 clients per endpoint | none |
 /// | one endpoint comes or goes | at most one member is replaced | the ends move by one |
 /// | another number of clients | nothing | most members are replaced, of every client |
@@ -61,9 +61,9 @@ const LEAST: usize = 12;
 ///
 /// # Cost
 ///
-/// The whole fleet is remembered, some 200 bytes per endpoint. A change costs O(log fleet) and
-/// what is listed for `random`, one step per endpoint of the fleet for `aperture`, and a snapshot
-/// of the cluster only if a member changes.
+/// The whole fleet is remembered, some 400 bytes per endpoint. A change costs some microseconds for
+/// `random`, 0.1 µs per endpoint of the fleet for `aperture`, and a snapshot of the cluster only if
+/// a member changes.
 ///
 /// ```
 /// use whippletree::Endpoint;
