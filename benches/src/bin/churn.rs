@@ -68,7 +68,7 @@ async fn main() -> Result<ExitCode, Error> {
     println!("with as many beside them that are gone and not forgotten yet: {both:.0} each");
     drop(cluster);
 
-    println!("{}", "policy          quiet, ns  changing, ns  slower  of a core     changes");
+    println!("policy          quiet, ns  changing, ns  slower  of a core     changes");
     let p2c = measure("p2c", CHECKED, P2c::new(), follow)?;
     measure("p2c, by hand", REPORTED, P2c::new(), by_hand)?;
     measure("round_robin", REPORTED, RoundRobin::new(), follow)?;
