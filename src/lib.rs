@@ -14,6 +14,7 @@
 //! | to choose what counts as load | the module [`load`] |
 //! | dead endpoints found before a request is lost on them | the module [`probe`] |
 //! | endpoints from a file, a registry, a stream | the module [`discover`] |
+//! | a few endpoints out of a large fleet | [`discover::Subsetting`] |
 //! | a failed request sent to another endpoint | the module [`failover`] |
 //! | dead endpoints out, and back | the modules [`probe`] and [`health::outlier`] |
 //! | to bear more load than there is room for | the module [`limit`] |

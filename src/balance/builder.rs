@@ -7,6 +7,8 @@ use futures_core::Stream;
 
 use super::{Addressed, Balance, FAIL_FAST, Http};
 use crate::cluster::{self, Cluster, Queue};
+#[cfg(feature = "serde")]
+use crate::discover::Subsetting;
 use crate::discover::{Options, Update};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -187,6 +189,15 @@ impl Builder {
     #[must_use]
     pub fn tag_responses(mut self) -> Self {
         self.edge.tag = true;
+        self
+    }
+
+    /// Makes every source that was added so far list a subset.
+    #[cfg(feature = "serde")]
+    pub(crate) fn narrow(mut self, subsetting: &Subsetting) -> Self {
+        for source in &mut self.sources {
+            source.options = source.options.clone().subsetting(subsetting.clone());
+        }
         self
     }
 

@@ -251,7 +251,7 @@ fn too_many(error: Error, waiting: usize) -> Error {
 const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 /// A timer, if this is a tokio runtime whose timers are enabled; it panics where there are none.
-fn timer(at: Instant) -> Option<Pin<Box<Sleep>>> {
+pub(super) fn timer(at: Instant) -> Option<Pin<Box<Sleep>>> {
     tokio::runtime::Handle::try_current().ok()?;
     catch_unwind(AssertUnwindSafe(|| Box::pin(sleep_until(at.into())))).ok()
 }

@@ -44,7 +44,8 @@ impl<S: Send + Sync + 'static> Cluster<S> {
     /// Follows tower's [`Discover`], whose endpoints bring their services: spawn the future that
     /// this returns. `describe` says which endpoint a key is.
     ///
-    /// All else is as with [`Source::follow`]; an error of `describe` is one of the stream.
+    /// All else is as with [`Source::follow`]; an error of `describe` is one of the stream. A
+    /// [subset](Options::subsetting) is not made: the services are there already.
     #[must_use = "the services are followed by the future: spawn it"]
     pub fn follow_discover<N, D, F>(
         &self,
@@ -58,7 +59,7 @@ impl<S: Send + Sync + 'static> Cluster<S> {
         D::Error: Into<BoxError>,
         F: FnMut(&D::Key) -> Result<Endpoint, Error> + Send,
     {
-        let follower = Follower::of(&self.source(options));
+        let follower = Follower::of(&self.source(options)).without_subset();
         async move {
             let mut discover = pin!(discover);
             let mut poll = |task: &mut TaskContext<'_>| {

@@ -1,16 +1,19 @@
 //! A stream that is being followed: when it is polled, and what becomes of what it delivers.
 
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context as TaskContext, Poll};
 
+use tokio::task::unconstrained;
+
 use super::batch::merge;
 use super::control::{Offer, Services};
 use super::discover::Restarts;
+use super::gather::Gathered;
 use super::membership::check;
 use super::registry::Origin;
+use super::rest::Rest;
 use super::shared::discard;
 use super::source::Source;
 use super::{Shared, clock};
@@ -18,10 +21,6 @@ use crate::discover::{Change, Empty, Options};
 use crate::endpoint::{Endpoint, Payload};
 use crate::error::{BoxError, Error};
 use crate::event::Event;
-
-/// The most changes that are applied at a time: enough to make one snapshot of a storm, few enough
-/// to let a large one be seen before it ends.
-const BATCH: usize = 1024;
 
 /// What a stream delivers.
 pub(super) enum Arrival {
@@ -100,6 +99,18 @@ impl Follower {
         }
     }
 
+    /// Takes all that the stream delivers, and tells so where a subset was asked for.
+    pub(super) fn without_subset(mut self) -> Self {
+        if self.options.subsetting.take().is_some() {
+            if let (Some(shared), Some(origin)) = (self.shared.upgrade(), self.origin.upgrade()) {
+                let reason = "cannot be done with services that are there already";
+                let error = Error::config("subsetting", &self.options.name, reason);
+                self.fail(&shared, &origin, &error);
+            }
+        }
+        self
+    }
+
     /// Follows a stream to its end.
     pub(super) async fn follow(mut self, poll: &mut Poller<'_>) {
         let end = self.run(poll, None).await;
@@ -114,23 +125,28 @@ impl Follower {
         mut restarts: Option<&mut Restarts>,
     ) -> End {
         self.has_spoken = false;
+        let mut rest = Rest::new();
         loop {
-            let mut batch = Vec::new();
+            let mut batch = Gathered::default();
             let mut due = |task: &mut TaskContext<'_>| match restarts.as_deref_mut() {
                 Some(restarts) => restarts.poll_due(task).map(|()| Some(End::GivenUp)),
                 None => Poll::Pending,
             };
-            let end = poll_fn(|task| match self.over.as_mut().poll(task) {
+            let next = poll_fn(|task| match self.over.as_mut().poll(task) {
                 Poll::Ready(end) => Poll::Ready(Some(end)),
-                Poll::Pending => match collect(poll, task, &mut batch) {
-                    Poll::Pending => due(task),
-                    ready => ready,
+                Poll::Pending => match batch.gather(poll, task, &mut rest) {
+                    Poll::Pending if batch.is_empty() => due(task),
+                    gathered => gathered,
                 },
-            })
-            .await;
-            let full = batch.len() == BATCH;
+            });
+            // Batches have an end of their own: tokio's channels shall hand out all they have.
+            let end = unconstrained(next).await;
+            let (full, start) = (batch.is_full(), clock::now());
             self.has_spoken |= !batch.is_empty();
-            let taken = self.apply(batch);
+            let taken = self.apply(batch.arrivals);
+            if !full {
+                rest.after(start);
+            }
             let gives_up = |restarts: &mut Restarts| restarts.note(&taken, || self.draw());
             let given_up = restarts.as_deref_mut().is_some_and(gives_up);
             match end {
@@ -160,10 +176,11 @@ impl Follower {
         if changes.is_empty() {
             return Taken { good: false, broken };
         }
-        let changes = merge(changes);
+        let changes = origin.narrow(self.options.subsetting.as_ref(), merge(changes));
         let count = changes.len();
         let errors = shared.commit_if(&is_my_turn, origin.id, changes, services).errors;
-        let good = count > errors.len();
+        // Nothing, where the members of a subset stay as they are.
+        let good = errors.len() < count || count == 0;
         if good {
             origin.has_delivered(clock::now(), failures);
         }
@@ -247,24 +264,4 @@ impl Follower {
 fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
-}
-
-/// Takes what is ready, up to a batch; pending if nothing is.
-fn collect(
-    poll: &mut Poller<'_>,
-    task: &mut TaskContext<'_>,
-    batch: &mut Vec<Arrival>,
-) -> Poll<Option<End>> {
-    while batch.len() < BATCH {
-        match catch_unwind(AssertUnwindSafe(|| poll(task))) {
-            Ok(Poll::Ready(Some(item))) => batch.push(item),
-            Ok(Poll::Ready(None)) => return Poll::Ready(Some(End::Finished)),
-            Ok(Poll::Pending) if batch.is_empty() => return Poll::Pending,
-            Ok(Poll::Pending) => break,
-            Err(panic) => {
-                return Poll::Ready(Some(End::Panicked(Error::panicked("source", &*panic))));
-            }
-        }
-    }
-    Poll::Ready(None)
 }

@@ -65,6 +65,7 @@ mod export;
 mod facts;
 mod follow;
 mod follower;
+mod gather;
 #[cfg(feature = "cookie")]
 mod homes;
 mod judge;
@@ -80,6 +81,7 @@ mod probing;
 mod queue;
 mod record;
 mod registry;
+mod rest;
 mod retired;
 mod rules;
 mod shared;

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::Shared;
 use super::control::SourceId;
 use super::source_status::Heard;
+use crate::discover::{Change, Fleet, Subsetting};
 use crate::sync::Mutex;
 
 /// Every source that has been named, until it is forgotten.
@@ -27,6 +28,8 @@ pub(super) struct Origin {
     /// and so does the last one when the source is gone, for then the cluster is.
     pub(super) turn: watch::Sender<u64>,
     heard: Mutex<Heard>,
+    /// What streams list, where the cluster is told a subset of it.
+    fleet: Mutex<Fleet>,
 }
 
 impl Registry {
@@ -60,7 +63,25 @@ impl Registry {
 
 impl Origin {
     fn new(id: SourceId, name: Arc<str>) -> Self {
-        Self { id, name, turn: watch::Sender::new(0), heard: Mutex::new(Heard::default()) }
+        let (heard, fleet) = (Mutex::new(Heard::default()), Mutex::new(Fleet::default()));
+        Self { id, name, turn: watch::Sender::new(0), heard, fleet }
+    }
+
+    /// What changes of a stream are for the cluster.
+    pub(super) fn narrow(&self, to: Option<&Subsetting>, changes: Vec<Change>) -> Vec<Change> {
+        let mut fleet = self.fleet.lock();
+        match to {
+            Some(subsetting) => fleet.narrow(subsetting, changes),
+            None => {
+                *fleet = Fleet::default();
+                changes
+            }
+        }
+    }
+
+    /// How many endpoints the fleet has, where a subset of it is listed.
+    pub(super) fn fleet(&self) -> usize {
+        self.fleet.lock().len()
     }
 
     pub(super) fn heard(&self) -> Heard {
@@ -89,6 +110,7 @@ impl Origin {
 
     pub(super) fn withdraw(&self) {
         self.heard.lock().is_withdrawn = true;
+        *self.fleet.lock() = Fleet::default();
     }
 }
 

@@ -11,6 +11,8 @@ pub struct SourceStatus {
     pub name: String,
     /// How many endpoints it lists.
     pub endpoints: usize,
+    /// Of how many it has told: as many, unless it lists a [subset](crate::discover::Subsetting).
+    pub fleet: usize,
     /// How long ago it last said something that was taken, be it nothing new; `None` if it never
     /// has. A source that polls is in trouble when this exceeds its interval. One that only speaks
     /// when something changes may well be silent for days: there, look at
@@ -66,9 +68,11 @@ impl<S> Cluster<S> {
         let now = clock::now();
         let status = origins.iter().map(|origin| {
             let heard = origin.heard();
+            let endpoints = listed.get(&origin.id).copied().unwrap_or_default();
             SourceStatus {
                 name: origin.name.to_string(),
-                endpoints: listed.get(&origin.id).copied().unwrap_or_default(),
+                endpoints,
+                fleet: origin.fleet().max(endpoints),
                 age: heard.last.map(|last| now.saturating_duration_since(last)),
                 is_followed: origin.turn.receiver_count() > 0,
                 last_error: heard.last_error.map(|error| error.to_string()),

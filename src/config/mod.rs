@@ -28,6 +28,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod discover_engines;
 mod failover;
 mod hash;
 mod outlier;
@@ -35,6 +36,7 @@ mod probe;
 mod queue;
 #[cfg(feature = "cookie")]
 mod sticky;
+mod subsetting;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,12 +50,14 @@ use crate::error::Error;
 use crate::health::SlowStart;
 use crate::load::{Cost, PeakEwma};
 
+pub use self::discover_engines::{ConsulConfig, EnginesConfig, EtcdConfig, KubeConfig};
 pub use self::failover::FailoverConfig;
 pub use self::outlier::OutlierConfig;
 pub use self::probe::ProbeConfig;
 pub use self::queue::QueueConfig;
 #[cfg(feature = "cookie")]
 pub use self::sticky::StickyConfig;
+pub use self::subsetting::SubsettingConfig;
 
 /// A cluster's parameters and its list of endpoints.
 ///
@@ -111,6 +115,8 @@ pub struct ClusterConfig {
     pub probe: Option<ProbeConfig>,
     /// How live traffic is judged.
     pub outlier: Option<OutlierConfig>,
+    /// Sources of endpoints beside the list; followed by what [`balance`](Self::balance) builds.
+    pub discover: EnginesConfig,
     /// The endpoints.
     pub endpoints: Vec<EndpointConfig>,
 }
@@ -227,7 +233,8 @@ impl ClusterConfig {
         if let Some(time) = self.fail_fast {
             builder = builder.fail_fast(time);
         }
-        self.probed(builder)
+        let builder = self.discover.apply(builder);
+        self.probed(builder.map_err(|error| error.within("discover"))?)
     }
 
     #[cfg(feature = "hyper")]

@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use super::Subsetting;
+
 /// A source's name, and how what it delivers is taken.
 ///
 /// Whatever asks for these takes a name as well, which is all defaults:
@@ -25,6 +27,7 @@ use std::sync::Arc;
 pub struct Options {
     pub(crate) name: Arc<str>,
     pub(crate) empty: Empty,
+    pub(crate) subsetting: Option<Subsetting>,
 }
 
 /// What becomes of an empty set.
@@ -38,7 +41,7 @@ impl Options {
     /// All defaults. The name stands in events and in the status.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), empty: Empty::Refused }
+        Self { name: name.into(), empty: Empty::Refused, subsetting: None }
     }
 
     /// Takes an empty set at its word: it withdraws all that the source lists. Default: it is
@@ -52,6 +55,35 @@ impl Options {
     #[must_use]
     pub fn allow_empty(mut self) -> Self {
         self.empty = Empty::Allowed;
+        self
+    }
+
+    /// Lists only a [subset](Subsetting) of what streams deliver; `None`, the default, lists all.
+    ///
+    /// Streams say what the fleet is, and are judged by that: an empty set, an id that stands twice.
+    /// What is [inserted](crate::cluster::Source::insert) or [replaced](crate::cluster::Source::replace)
+    /// by hand is listed as it is, until the stream says a whole set. Of a
+    /// [tower `Discover`](crate::Cluster::follow_discover), whose services are there already, all
+    /// are listed, which an [event](crate::event::Event::DiscoveryFailed) tells.
+    ///
+    /// ```
+    /// use whippletree::discover::{Options, Subsetting};
+    /// use whippletree::{Cluster, Endpoint};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let fleet: Vec<Endpoint> =
+    ///     (0..100).map(|n| Endpoint::new(format!("10.0.0.{n}:80"))).collect::<Result<_, _>>()?;
+    /// let cluster = Cluster::builder().connect(|_| ());
+    /// let options = Options::new("dns").subsetting(Subsetting::random(20)?.client("web-7"));
+    /// cluster.follow(options, tokio_stream::iter([fleet])).await;
+    /// assert_eq!(cluster.len(), 20);
+    /// assert_eq!((cluster.sources()[0].endpoints, cluster.sources()[0].fleet), (20, 100));
+    /// # Ok::<(), whippletree::Error>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn subsetting(mut self, subsetting: impl Into<Option<Subsetting>>) -> Self {
+        self.subsetting = subsetting.into();
         self
     }
 }

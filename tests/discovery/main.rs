@@ -8,6 +8,7 @@ mod failures;
 mod forgetting;
 mod names;
 mod restarts;
+mod rests;
 mod sources;
 mod status;
 mod streams;

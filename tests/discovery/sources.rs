@@ -39,13 +39,13 @@ async fn burst_of_changes_makes_few_snapshots() {
     assert_eq!(cluster.len(), 700);
     assert_eq!(builds.swap(0, Ordering::Relaxed), 1);
 
-    // Out of a channel of tokio's, which lets a task have 128 items at a time.
+    // Out of a channel of tokio's, which lets a task have 128 items at a time if it may.
     let (changes, stream) = fed();
     burst().for_each(|change| changes.send(change).unwrap());
     drop(changes);
     soon(cluster.follow("channel", stream)).await;
     let builds = builds.load(Ordering::Relaxed);
-    assert!(builds <= 1000 / 128 + 1, "{builds} snapshots");
+    assert!(builds <= 2, "{builds} snapshots");
 }
 
 #[tokio::test]

@@ -70,12 +70,6 @@ fn wrong_files_are_refused() {
 }
 
 #[test]
-fn keys_of_later_versions_are_refused() {
-    let file = File::new("[cluster.discover]");
-    refuses(&["--config", file.path()], &[file.path(), "discover"]);
-}
-
-#[test]
 fn wrong_failover_parameters_are_refused_with_their_place() {
     for (text, parts) in [
         ("[failover]\nattempts = 0", &["failover: attempts", "\"0\" is not in 1..=100"][..]),

@@ -5,6 +5,7 @@
 
 mod admin;
 mod config;
+mod discover;
 mod failover;
 mod hashing;
 mod headers;

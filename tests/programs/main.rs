@@ -5,4 +5,6 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[cfg(feature = "etcd")]
+mod etcd;
 mod nginx;
