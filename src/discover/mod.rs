@@ -40,7 +40,6 @@ mod consul;
 mod etcd;
 #[cfg(feature = "kube")]
 mod kube;
-#[cfg(any(feature = "etcd", feature = "kube"))]
 mod options;
 #[cfg(any(feature = "consul", feature = "etcd", feature = "kube"))]
 mod remote;

@@ -90,7 +90,7 @@ async fn new_sessions_alone_even_it_out_as_far_as_arithmetic_allows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_safe_points_it_is_even_within_a_minute_and_nobody_is_cut() {
+async fn with_safe_points_it_is_even_within_eighteen_seconds_and_nobody_is_cut() {
     // The hard case: nobody new comes. Each of the 200 on `a` asks eight times as often as before,
     // once a second, and is done with a page every tenth time.
     let (world, mut pupils) = morning(0).await;
@@ -104,7 +104,7 @@ async fn with_safe_points_it_is_even_within_a_minute_and_nobody_is_cut() {
         assert!(seconds <= 60, "{:?}", truth(&pupils));
     }
     // 151 of 200 have to leave, ten a second and ten at once, at the next safe point of each.
-    assert!(seconds >= 14, "faster than its rate: {seconds} s");
+    assert!((14..=18).contains(&seconds), "its rate is ten a second: {seconds} s");
     assert_eq!(pupils.iter().map(|pupil| pupil.cut).sum::<usize>(), 0);
     let sessions = truth(&pupils);
     assert!(sessions.values().all(|count| *count < 50), "{sessions:?}");
