@@ -23,7 +23,7 @@ use super::cli::Cli;
 const MOST_THREADS: usize = 1024;
 
 /// Keys that are read once, at the start.
-const SETTLED: [&str; 15] = [
+const SETTLED: [&str; 16] = [
     "listen",
     "admin",
     "admin_writes",
@@ -34,6 +34,7 @@ const SETTLED: [&str; 15] = [
     "failover",
     "queue",
     "sticky",
+    "cluster.discover",
     "cluster.fail_fast",
     "cluster.hash_on",
     "cluster.hash_secret",
@@ -157,7 +158,8 @@ impl Config {
         self.refuse_twins(cli, &endpoints)?;
         self.failover.layer().map_err(|error| format!("{}: failover: {error}", self.origin))?;
         let queue = self.queue.as_ref().map(QueueConfig::queue);
-        let mut builder = balance::Builder::of(self.settings()?).queue(queue);
+        let builder = balance::Builder::of(self.settings()?).queue(queue);
+        let mut builder = self.cluster.follow(builder).map_err(|error| self.blame(&error))?;
         if let Some(time) = self.cluster.fail_fast {
             builder = builder.fail_fast(time);
         }

@@ -15,6 +15,9 @@ use crate::cli::Cli;
 use crate::config::Config;
 use crate::proxy::Proxy;
 
+/// What the endpoints of the file are listed as.
+const SOURCE: &str = "config";
+
 /// Who says so, in the status and in events.
 const BY: &str = "reload";
 
@@ -31,7 +34,7 @@ impl Reload {
     /// Lets the cluster have what the file says, for the first time.
     pub(crate) fn start(proxy: Arc<Proxy>, config: Config) -> Result<Self, String> {
         let endpoints = config.endpoints()?;
-        let source = proxy.cluster().source("file");
+        let source = proxy.cluster().source(SOURCE);
         let mut reload = Self { proxy, source, listed: BTreeSet::new(), probe: None, config };
         // Before there are endpoints: none is to serve unproven.
         reload.check()?;

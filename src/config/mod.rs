@@ -233,8 +233,17 @@ impl ClusterConfig {
         if let Some(time) = self.fail_fast {
             builder = builder.fail_fast(time);
         }
-        let builder = self.discover.apply(builder);
-        self.probed(builder.map_err(|error| error.within("discover"))?)
+        self.probed(self.follow(builder)?)
+    }
+
+    /// Adds the sources of [`discover`](Self::discover) to a balance, for who builds it otherwise
+    /// than by [`balance`](Self::balance).
+    ///
+    /// # Errors
+    ///
+    /// A parameter of a source that is out of its range, or whose feature is not compiled in.
+    pub fn follow(&self, builder: balance::Builder) -> Result<balance::Builder, Error> {
+        self.discover.apply(builder).map_err(|error| error.within("discover"))
     }
 
     #[cfg(feature = "hyper")]
