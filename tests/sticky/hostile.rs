@@ -69,7 +69,8 @@ async fn first_good_token_wins_however_many_bad_ones_stand_before_it() {
 async fn cookie_bombs_are_harmless() {
     let world = World::new(&TWO);
     let valid = User::default().get(&world).await.cookie();
-    let forged = format!("{}A", &valid[..valid.len() - 1]);
+    let (head, last) = valid.split_at(valid.len() - 1);
+    let forged = format!("{head}{}", if last == "A" { "Q" } else { "A" });
     let many = |pair: &str, times: usize| vec![pair; times].join("; ").into_bytes();
     let bombs = [
         many("x", 32 * 1024),
