@@ -9,7 +9,7 @@ use http_body_util::{Empty, Full};
 use tokio::time::Instant;
 use tower::Layer;
 use tower::retry::RetryLayer;
-use whippletree::cluster::EndpointStatus;
+use whippletree::cluster::{DrainOptions, EndpointStatus};
 use whippletree::failover::{
     Deadline, Failover, FailoverLayer, FailoverService, Idempotent, Replay, TryTimeoutLayer,
 };
@@ -280,4 +280,32 @@ async fn no_endpoint_is_no_try_and_told_as_it_is() {
     assert_eq!(error.to_string(), "no available endpoint: 0 known");
     assert!(error.is_not_executed());
     assert_eq!((failover.stats().requests, failover.stats().retries), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_drain_has_cut_goes_elsewhere_if_it_may_be_sent_twice() {
+    for (method, does, tries) in [
+        (Method::GET, &[Does::Hang, OK][..], ["a", "b"].as_slice()),
+        (Method::POST, &[Does::Hang, OK], &["a"]),
+        // Nobody else is there, so the error stays what it was.
+        (Method::GET, &[Does::Hang], &["a"]),
+    ] {
+        let failover = Failover::new().per_try_timeout(None);
+        let (service, balance, log) = guarded(does, failover);
+        let sent = request(method);
+        let sent = tokio::spawn(async move { send(&service, sent).await });
+        while log.names().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let options = DrainOptions::new().deadline(Duration::from_secs(1));
+        balance.cluster().drain(&EndpointId::new("a").unwrap(), options).unwrap().await;
+        let result = sent.await.unwrap();
+        assert_eq!(log.names(), tries);
+        match result {
+            Ok(response) => assert_eq!(text(response).await, "b"),
+            Err(error) => assert!(error.is_drained() && !error.is_not_executed(), "{error}"),
+        }
+        let in_flight: u32 = statuses(&balance).iter().map(|endpoint| endpoint.in_flight).sum();
+        assert_eq!(in_flight, 0);
+    }
 }
