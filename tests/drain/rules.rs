@@ -96,6 +96,40 @@ async fn sessions_are_served_until_their_deadline_and_then_diverted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn session_deadline_holds_whatever_the_drain_itself_waits_for() {
+    for (deadline, busy) in [(30 * SECOND, true), (30 * SECOND, false), (Duration::MAX, true)] {
+        let cluster = cluster(&["a", "b"]);
+        let held = busy.then(|| cluster.pick(&prefer("a")).unwrap());
+        let options = DrainOptions::new().deadline(deadline).session_deadline(2 * SECOND);
+        let drain = cluster.drain(&id("a"), options).unwrap();
+        assert_eq!(drain.report().is_none(), busy);
+        sleep(SECOND).await;
+        assert_eq!(cluster.pick(&prefer("a")).unwrap().id().as_str(), "a");
+        sleep(2 * SECOND).await;
+        assert_eq!(cluster.pick(&prefer("a")).unwrap().id().as_str(), "b", "{deadline:?} {busy}");
+        // What is done is not due any more: the cluster's task would not sleep until the deadline.
+        let now = Instant::now().into_std();
+        let due = cluster.work_at(now);
+        assert!(due.is_none_or(|due| due > now + 20 * SECOND), "{deadline:?} {busy}");
+        drop(held);
+        cluster.set_admin(&id("a"), Admin::Ready, "alice").unwrap();
+        sleep(60 * SECOND).await;
+        assert_eq!(cluster.pick(&prefer("a")).unwrap().id().as_str(), "a");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_endpoint_is_empty_also_without_time_for_it() {
+    let cluster = cluster(&["a", "b"]);
+    let _held = cluster.pick(&prefer("b")).unwrap();
+    for (name, end) in [("a", DrainEnd::Empty), ("b", DrainEnd::Deadline)] {
+        let options = DrainOptions::new().deadline(Duration::ZERO);
+        let report = cluster.drain(&id(name), options).unwrap().report().unwrap();
+        assert_eq!((report.end, report.forced), (end, u32::from(name == "b")));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn drain_that_waits_for_sessions_ends_when_nobody_has_asked_for_a_while() {
     let cluster = cluster(&["a", "b"]);
     let options = DrainOptions::new().deadline(60 * SECOND).wait_for_sessions(3 * SECOND);
