@@ -55,6 +55,22 @@ struct Draining {
 }
 
 impl Drains {
+    /// Begins a drain, or gives the one that goes on already the new deadlines.
+    fn begin(
+        &mut self,
+        id: &EndpointId,
+        record: &Record,
+        options: &DrainOptions,
+        now: Instant,
+    ) -> Drain {
+        let before = self.0.remove(id).filter(Draining::goes_on);
+        let mut drain = before.unwrap_or_else(|| Draining::new(record, now));
+        drain.set(options, now);
+        let report = drain.report.subscribe();
+        self.0.insert(id.clone(), drain);
+        Drain::of(report)
+    }
+
     /// When there is something to do for the drains that go on.
     pub(super) fn due(&self) -> Option<Instant> {
         self.0.values().flat_map(Draining::times).flatten().min()
@@ -177,16 +193,28 @@ impl Control {
         applied: &mut Applied,
     ) -> Result<Drain, Error> {
         let record = self.present.get(id).ok_or_else(|| unknown(id))?;
-        let drain = match self.drains.0.remove(id).filter(Draining::goes_on) {
-            Some(drain) => drain,
-            None => Draining::new(record, now),
-        };
+        let drain = self.drains.begin(id, record, options, now);
         if record.facts.admin.state == Admin::Ready {
             self.administer(id, Admin::Drain, Arc::clone(&options.by), now, applied)?;
         }
-        let drain = self.drains.0.entry(id.clone()).or_insert(drain);
-        drain.set(options, now);
-        Ok(Drain::of(drain.report.subscribe()))
+        Ok(drain)
+    }
+
+    /// Begins to drain all endpoints, also those that have left and have requests under way.
+    pub(super) fn drain_all(
+        &mut self,
+        options: &DrainOptions,
+        now: Instant,
+        applied: &mut Applied,
+    ) -> Vec<(Drain, EndpointId)> {
+        let ids: Vec<EndpointId> = self.present.keys().cloned().collect();
+        let present = |id| Some((self.drain(&id, options, now, applied).ok()?, id));
+        let mut drains: Vec<_> = ids.into_iter().filter_map(present).collect();
+        for (id, (record, _)) in self.gone.iter().filter(|(_, (record, _))| !record.is_idle()) {
+            let drain = self.drains.begin(id, record, options, now);
+            drains.push((drain, id.clone()));
+        }
+        drains
     }
 
     /// Looks at every drain that goes on: sessions that are refused from now on, endpoints that are

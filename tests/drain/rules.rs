@@ -267,6 +267,33 @@ async fn shutdown_closes_the_cluster_and_drains_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn shutdown_waits_for_requests_on_endpoints_that_have_left() {
+    let cluster = cluster(&["a", "b", "c"]);
+    let leases = ["a", "b"].map(|name| cluster.pick(&prefer(name)).unwrap());
+    cluster.replace([]).unwrap();
+    let shutdown = cluster.shutdown(DrainOptions::new().deadline(10 * SECOND));
+    tokio::pin!(shutdown);
+    assert!(timeout(SECOND, &mut shutdown).await.is_err());
+    let [first, second] = leases;
+    drop(first);
+    let mut reports = shutdown.await;
+    reports.sort_by(|one, other| one.0.cmp(&other.0));
+    let told: Vec<_> = reports.iter().map(|(id, report)| (id.as_str(), report.end)).collect();
+    assert_eq!(told, [("a", DrainEnd::Empty), ("b", DrainEnd::Deadline)]);
+    second.forced().await;
+}
+
+#[tokio::test]
+async fn shutdown_of_many_endpoints_is_one_change() {
+    let cluster = Cluster::builder().seed(7).connect(|_| ());
+    cluster.replace((0..2000).map(|at| endpoint(&format!("e{at}")))).unwrap();
+    let before = Instant::now();
+    assert_eq!(cluster.shutdown(DrainOptions::new()).await.len(), 2000);
+    // A snapshot for each of them takes 7 s.
+    assert!(before.elapsed() < 2 * SECOND, "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn endpoint_that_leaves_maintenance_starts_slowly() {
     let slow_start = SlowStart::new(60 * SECOND);
     let cluster = Cluster::builder().seed(7).slow_start(slow_start).connect(|_| ());
