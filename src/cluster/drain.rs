@@ -91,6 +91,10 @@ impl Drains {
         self.0.remove(id);
     }
 
+    pub(super) fn goes_on(&self, id: &EndpointId) -> bool {
+        self.0.get(id).is_some_and(Draining::goes_on)
+    }
+
     fn going_on(&self) -> impl Iterator<Item = (&EndpointId, &Draining)> {
         self.0.iter().filter(|(_, drain)| drain.goes_on())
     }

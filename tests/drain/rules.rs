@@ -223,6 +223,22 @@ async fn drain_of_a_removed_endpoint_ends_with_its_last_lease() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn drain_of_a_removed_endpoint_is_told_before_the_endpoint_is_forgotten() {
+    let cluster = Cluster::builder().seed(7).forget_after(2 * SECOND).connect(|_| ());
+    cluster.insert(endpoint("a")).unwrap();
+    let lease = cluster.pick(&Context::new()).unwrap();
+    let drain = cluster.drain(&id("a"), DrainOptions::new()).unwrap();
+    cluster.remove(&id("a"));
+    sleep(SECOND).await;
+    // Both are due before the cluster's task runs.
+    drop(lease);
+    tokio::time::advance(2 * SECOND).await;
+    assert!(drain.await.is_empty());
+    sleep(10 * SECOND).await;
+    assert!(cluster.drained(&id("a")).is_none(), "forgotten");
+}
+
+#[tokio::test(start_paused = true)]
 async fn description_that_says_draining_is_a_fact_of_its_own() {
     let cluster = cluster(&["b"]);
     let source = cluster.source("kube");
