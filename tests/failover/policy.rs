@@ -9,7 +9,7 @@ use http_body_util::{Empty, Full};
 use tokio::time::Instant;
 use tower::Layer;
 use tower::retry::RetryLayer;
-use whippletree::cluster::{DrainOptions, EndpointStatus};
+use whippletree::cluster::{DrainOptions, EndpointStatus, Queue};
 use whippletree::failover::{
     Deadline, Failover, FailoverLayer, FailoverService, Idempotent, Replay, TryTimeoutLayer,
 };
@@ -247,6 +247,33 @@ async fn timeout_is_a_failure_of_the_endpoint_that_did_not_answer() {
     assert_eq!((a.failures, a.cancelled, a.in_flight), (1, 0, 0));
     // A failure counts as the penalty at least.
     assert!(a.latency.unwrap() > Duration::from_secs(4), "{:?}", a.latency);
+}
+
+#[tokio::test(start_paused = true)]
+async fn wait_in_the_queue_is_no_part_of_a_try() {
+    let queue = Queue::new().timeout(Duration::from_secs(5));
+    let (balance, log) = connect_with::<Replay<Full1>>(patient().queue(queue), &[Does::Hang]);
+    let cluster = balance.cluster();
+    let limited = cluster.status().endpoints[0].endpoint.clone().with_max_in_flight(1);
+    cluster.insert(limited).unwrap();
+    let service = FailoverLayer::new(Failover::new()).layer(balance.clone());
+    for method in [Method::GET, Method::POST] {
+        let _busy = cluster.pick(&Context::new()).unwrap();
+        let started = Instant::now();
+        let error = send(&service, request(method)).await.unwrap_err();
+        assert!(error.is_overloaded() && error.is_not_executed(), "{error}");
+        assert_eq!((started.elapsed().as_secs(), log.names().len()), (5, 0));
+    }
+    // Its time begins with the endpoint.
+    let busy = cluster.pick(&Context::new()).unwrap();
+    let waits = tokio::spawn(async move { send(&service, request(Method::POST)).await });
+    tokio::time::sleep(Duration::from_millis(3500)).await;
+    drop(busy);
+    let started = Instant::now();
+    assert!(waits.await.unwrap().unwrap_err().is_timeout());
+    assert!((2000..2003).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+    assert_eq!(log.names(), ["a"]);
+    assert_eq!(statuses(&balance)[0].failures, 1);
 }
 
 #[tokio::test(start_paused = true)]
