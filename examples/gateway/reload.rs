@@ -85,7 +85,11 @@ impl Reload {
         let listed = endpoints.iter().map(|endpoint| endpoint.id().clone()).collect();
         let left = std::mem::replace(&mut self.listed, listed);
         for endpoint in endpoints {
+            let id = endpoint.id().clone();
             self.list(endpoint)?;
+            if !left.contains(&id) {
+                self.keep(&id);
+            }
         }
         for id in left.difference(&self.listed) {
             self.leave(id);
@@ -103,6 +107,17 @@ impl Reload {
             let _ = cluster.set_admin(&id, Admin::Ready, BY);
         }
         Ok(())
+    }
+
+    /// Keeps an endpoint that is new in the file. It may have left it while it was drained by somebody
+    /// else: that drain goes on, and the endpoint is no longer to be removed after it.
+    fn keep(&self, id: &EndpointId) {
+        let cluster = self.proxy.cluster();
+        if cluster.drained(id).is_some_and(|drain| drain.report().is_none()) {
+            let options = DrainOptions::new().deadline(self.config.shutdown_timeout).by(BY);
+            // It goes on by itself; an error says that the endpoint is gone already.
+            drop(cluster.drain(id, options));
+        }
     }
 
     /// Lets go of an endpoint that the file lists no longer: drained and removed, unless somebody

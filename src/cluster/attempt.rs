@@ -94,6 +94,12 @@ impl Attempt {
         self.0.lock().verdict
     }
 
+    /// Whether a cluster has the request and no endpoint for it yet: it stands in line.
+    pub(crate) fn is_in_line(&self) -> bool {
+        let state = self.0.lock();
+        state.picks.is_empty() && state.cluster.strong_count() > 0
+    }
+
     /// Takes note of the cluster that is to pick.
     pub(crate) fn enter<S>(&self, cluster: &Cluster<S>) {
         self.0.lock().cluster = Arc::downgrade(&cluster.shared);

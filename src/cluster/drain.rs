@@ -38,6 +38,8 @@ pub(super) struct Drains(BTreeMap<EndpointId, Draining>);
 struct Draining {
     began: Instant,
     deadline: Option<Instant>,
+    /// When requests that ask for the endpoint are refused; none once they are. They may be served
+    /// longer than the drain goes on.
     shuts: Option<Instant>,
     /// How long nobody must have asked for the endpoint.
     quiet: Option<Duration>,
@@ -53,9 +55,25 @@ struct Draining {
 }
 
 impl Drains {
+    /// Begins a drain, or gives the one that goes on already the new deadlines.
+    fn begin(
+        &mut self,
+        id: &EndpointId,
+        record: &Record,
+        options: &DrainOptions,
+        now: Instant,
+    ) -> Drain {
+        let before = self.0.remove(id).filter(Draining::goes_on);
+        let mut drain = before.unwrap_or_else(|| Draining::new(record, now));
+        drain.set(options, now);
+        let report = drain.report.subscribe();
+        self.0.insert(id.clone(), drain);
+        Drain::of(report)
+    }
+
     /// When there is something to do for the drains that go on.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.going_on().flat_map(|(_, drain)| drain.times()).flatten().min()
+        self.0.values().flat_map(Draining::times).flatten().min()
     }
 
     /// Ends the drain of an endpoint that is to serve again, or that is another from now on.
@@ -71,6 +89,10 @@ impl Drains {
 
     pub(super) fn forget(&mut self, id: &EndpointId) {
         self.0.remove(id);
+    }
+
+    pub(super) fn goes_on(&self, id: &EndpointId) -> bool {
+        self.0.get(id).is_some_and(Draining::goes_on)
     }
 
     fn going_on(&self) -> impl Iterator<Item = (&EndpointId, &Draining)> {
@@ -107,10 +129,12 @@ impl Draining {
 
     /// When there may be something to do.
     fn times(&self) -> [Option<Instant>; 3] {
-        let shuts = self.shuts.filter(|_| self.quiet.is_some() || self.shuts < self.deadline);
+        if !self.goes_on() {
+            return [self.shuts, None, None];
+        }
         let quiet = self.quiet.and_then(|quiet| self.asked.1.checked_add(quiet));
         // While something is in flight, its end says when to look again.
-        [self.deadline, shuts, quiet.filter(|_| !self.busy)]
+        [self.deadline, self.shuts, quiet.filter(|_| !self.busy)]
     }
 
     /// Takes note of how things stand; answers whether nothing is left to wait for.
@@ -173,22 +197,36 @@ impl Control {
         applied: &mut Applied,
     ) -> Result<Drain, Error> {
         let record = self.present.get(id).ok_or_else(|| unknown(id))?;
-        let drain = match self.drains.0.remove(id).filter(Draining::goes_on) {
-            Some(drain) => drain,
-            None => Draining::new(record, now),
-        };
+        let drain = self.drains.begin(id, record, options, now);
         if record.facts.admin.state == Admin::Ready {
             self.administer(id, Admin::Drain, Arc::clone(&options.by), now, applied)?;
         }
-        let drain = self.drains.0.entry(id.clone()).or_insert(drain);
-        drain.set(options, now);
-        Ok(Drain::of(drain.report.subscribe()))
+        Ok(drain)
+    }
+
+    /// Begins to drain all endpoints, also those that have left and have requests under way.
+    pub(super) fn drain_all(
+        &mut self,
+        options: &DrainOptions,
+        now: Instant,
+        applied: &mut Applied,
+    ) -> Vec<(Drain, EndpointId)> {
+        let ids: Vec<EndpointId> = self.present.keys().cloned().collect();
+        let present = |id| Some((self.drain(&id, options, now, applied).ok()?, id));
+        let mut drains: Vec<_> = ids.into_iter().filter_map(present).collect();
+        for (id, (record, _)) in self.gone.iter().filter(|(_, (record, _))| !record.is_idle()) {
+            let drain = self.drains.begin(id, record, options, now);
+            drains.push((drain, id.clone()));
+        }
+        drains
     }
 
     /// Looks at every drain that goes on: sessions that are refused from now on, endpoints that are
     /// empty, deadlines that have come.
     pub(super) fn settle_drains(&mut self, now: Instant, applied: &mut Applied) {
-        let ids: Vec<EndpointId> = self.drains.going_on().map(|(id, _)| id.clone()).collect();
+        let open = |drain: &Draining| drain.goes_on() || drain.shuts.is_some_and(|at| at <= now);
+        let open = self.drains.0.iter().filter(|(_, drain)| open(drain));
+        let ids: Vec<EndpointId> = open.map(|(id, _)| id.clone()).collect();
         for id in ids {
             if let Some(report) = self.settle_drain(&id, now, applied) {
                 applied.events.push(Event::Drained { endpoint: id.clone(), report });
@@ -208,16 +246,22 @@ impl Control {
             Some(record) => (record, true),
             None => (&mut self.gone.get_mut(id)?.0, false),
         };
-        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if is_due(drain.shuts) && !record.facts.admin.shut {
+        let is_due = |at: &mut Instant| *at <= now;
+        if drain.shuts.take_if(is_due).is_some() {
             record.change(now, applied, |record, _| record.facts.admin.shut = true);
+        }
+        if !drain.goes_on() {
+            return None;
         }
         if drain.look(record, present, now) {
             return Some(drain.finish(DrainEnd::Empty, record, now, 0));
         }
-        if !is_due(drain.deadline) {
+        // Of one whose last request does not tell yet, it is not known whether it is empty.
+        let told = record.nodes().all(|node| node.load.is_drained());
+        if !told || drain.deadline.take_if(is_due).is_none() {
             return None;
         }
+        drain.shuts = None;
         let forced = record.counts().in_flight;
         record.change(now, applied, |record, _| record.facts.admin.shut = true);
         record.nodes().for_each(|node| node.leave.force());

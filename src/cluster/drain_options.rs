@@ -62,7 +62,10 @@ impl DrainOptions {
     }
 
     /// Sets after what time requests that ask for the endpoint, as those of sessions do, are sent
-    /// elsewhere. Default: at the [deadline](Self::deadline), and never later than that.
+    /// elsewhere. Default: at the [deadline](Self::deadline), and never later than that. They are
+    /// served until then also if the drain is over before: let it [wait for
+    /// them](Self::wait_for_sessions), or go into [maintenance](Then::Maintenance), before the
+    /// endpoint is stopped.
     #[must_use]
     pub fn session_deadline(mut self, time: Duration) -> Self {
         self.session_deadline = Some(time);

@@ -122,7 +122,8 @@ impl<S: Send + Sync + 'static> Cluster<S> {
     /// Takes over what an earlier process has [exported](Self::export), as though that was at `now`.
     /// Of endpoints that are not here yet it is kept for
     /// [`forget_after`](super::Builder::forget_after). What a probe has found counts if a probe of
-    /// that name runs already: start the probes first.
+    /// that name runs already: start the probes first. An endpoint that was ready then is ready again,
+    /// which [ends](Self::set_admin) a drain.
     ///
     /// # Errors
     ///
@@ -173,6 +174,9 @@ impl EndpointState {
 impl Control {
     fn import(&mut self, id: EndpointId, state: Checked, now: Nanos, applied: &mut Applied) {
         if let Some(record) = self.present.get_mut(&id) {
+            if state.admin == Admin::Ready && record.is_at(&state.state.address) {
+                self.drains.undo(&id, record, state.at);
+            }
             let released = record.restore(&state, now, applied);
             self.releases.extend(released.map(|until| (until, id)));
             self.roster += 1;
@@ -229,6 +233,11 @@ impl Record {
         }
     }
 
+    /// Whether a state of this address is its own.
+    fn is_at(&self, address: &str) -> bool {
+        self.endpoint.address().to_string() == address
+    }
+
     /// Takes a state over, unless it is another server's; answers when its ejection ends.
     fn restore(
         &mut self,
@@ -236,7 +245,7 @@ impl Record {
         now: Nanos,
         applied: &mut Applied,
     ) -> Option<Instant> {
-        if self.endpoint.address().to_string() != state.address {
+        if !self.is_at(&state.address) {
             return None;
         }
         let before = |ms: u64| at.checked_sub(Duration::from_millis(ms)).unwrap_or(*at);
@@ -250,6 +259,7 @@ impl Record {
             }
             let facts = &mut record.facts;
             facts.admin.state = *admin;
+            facts.admin.shut &= *admin != Admin::Ready;
             (facts.admin.since, facts.admin.by) =
                 (before(state.admin_ms), (*state.admin_by).into());
             let adjustments = state.adjustments.iter();

@@ -154,8 +154,8 @@ impl Facts {
 
     /// What the endpoint is to the sessions that call it home.
     pub(super) fn home(&self, fitness: Fitness) -> Home {
-        // Fit, and yet it serves nobody: the operator's word.
-        let closed = fitness.fit || self.admin.state == Admin::Maintenance;
+        // The operator's word, whatever becomes of the endpoint then.
+        let closed = self.admin.shut || self.admin.state == Admin::Maintenance;
         match (fitness.sticky, fitness.wanted) {
             (true, true) => Home::Serves,
             (true, false) => Home::Leaves,

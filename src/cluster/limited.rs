@@ -6,7 +6,7 @@ use super::band::Band;
 use super::context::Context;
 use super::placement::Placement;
 use super::snapshot::{Group, Miss, Picked, Snapshot};
-use crate::endpoint::EndpointId;
+use crate::endpoint::{EndpointId, Member};
 use crate::error::{Crowd, Error};
 use crate::policy::{Candidates, Moment};
 use crate::random::below;
@@ -53,12 +53,8 @@ impl Snapshot {
         context: &'a Context,
         moment: &'a Moment<'a>,
     ) -> Option<Picked<'a>> {
-        let place = self.place_of(id)?;
+        let place = self.asked_for(id, context)?;
         let member = &self.members[place];
-        let inside = context.subset.as_ref().is_none_or(|subset| subset.contains(&member.endpoint));
-        if !inside || context.asked.exclude.contains(id) {
-            return None;
-        }
         let (sticky, asked) = (member.sticky && !self.is_closed, &member.node.asked);
         let counter = if sticky { &asked.served } else { &asked.diverted };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -73,6 +69,20 @@ impl Snapshot {
             return Some(Err(Miss::Counted(member, None)));
         }
         moment.waits.then(|| Err(Miss::NoEndpoint(Error::crowded(Crowd::Full(1)))))
+    }
+
+    /// The endpoint that the request prefers, if it would serve it, had it room.
+    pub(super) fn preferred(&self, context: &Context) -> Option<&Member> {
+        let place = self.asked_for(context.prefer.as_ref()?, context)?;
+        Some(&self.members[place]).filter(|member| member.sticky && !self.is_closed)
+    }
+
+    /// The place of the endpoint that the request prefers, unless it rules that out itself.
+    fn asked_for(&self, id: &EndpointId, context: &Context) -> Option<usize> {
+        let place = self.place_of(id)?;
+        let endpoint = &self.members[place].endpoint;
+        let inside = context.subset.as_ref().is_none_or(|subset| subset.contains(endpoint));
+        (inside && !context.asked.exclude.contains(id)).then_some(place)
     }
 
     /// How much of its weight counts, of the member at this place.

@@ -28,6 +28,7 @@ use std::time::Instant;
 use super::context::{Context, IfFull};
 use super::lease::LeaseGuard;
 use super::queue::{Queue, QueueStatus};
+use super::snapshot::Snapshot;
 use super::{Shared, clock};
 use crate::endpoint::{Node, Usher};
 use crate::error::Error;
@@ -107,10 +108,11 @@ impl Waiter {
         prefer.is_some() || subset.is_some() || !asked.exclude.is_empty()
     }
 
-    /// Whether it could use a slot of this endpoint, as far as what it asks for goes.
-    fn may_use(&self, node: &Node) -> bool {
+    /// Whether it could use a slot of this endpoint, as far as what it asks for goes. It does not wait
+    /// for an endpoint that would not serve it.
+    fn may_use(&self, node: &Node, snapshot: &Snapshot) -> bool {
         let Context { asked, prefer, subset, .. } = &self.context;
-        if self.if_full == IfFull::Wait {
+        if self.if_full == IfFull::Wait && snapshot.preferred(&self.context).is_some() {
             return prefer.as_ref() == Some(node.id());
         }
         let inside = subset.as_ref().is_none_or(|subset| subset.contains(&node.endpoint()));
@@ -194,8 +196,12 @@ impl Shared {
         loop {
             let lease =
                 self.pick_or_undo(context, now, if_full, &mut |lease| after.undone.push(lease))?;
-            let mut before = places.waiting.range(..ticket);
-            let earlier = before.find(|(_, waiter)| waiter.may_use(lease.node()));
+            let mut before = places.waiting.range(..ticket).peekable();
+            if before.peek().is_none() {
+                return Ok(lease);
+            }
+            let snapshot = self.published.load();
+            let earlier = before.find(|(_, waiter)| waiter.may_use(lease.node(), &snapshot));
             match earlier.map(|(earlier, _)| *earlier) {
                 None => return Ok(lease),
                 Some(earlier) => places.grant(earlier, Ok(lease), after),
@@ -219,7 +225,8 @@ impl Shared {
                 // Limits grow with the time, which nobody tells.
                 self.serve_where(places, after, |_| true, usize::MAX);
             } else {
-                self.serve_where(places, after, |waiter| waiter.may_use(node), 1);
+                let snapshot = self.published.load();
+                self.serve_where(places, after, |waiter| waiter.may_use(node, &snapshot), 1);
             }
         });
     }

@@ -23,7 +23,8 @@ impl Control {
             let Some((mut record, _)) = self.gone.remove(&id) else {
                 continue;
             };
-            if record.is_idle() {
+            // A drain is told of its end first.
+            if record.is_idle() && !self.drains.goes_on(&id) {
                 self.drains.forget(&id);
                 record.settle_past(applied);
                 applied.waste.push(record.node);

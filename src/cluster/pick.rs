@@ -146,7 +146,8 @@ impl Shared {
         Moment { measure, now: now.unwrap_or(0), begun: now, waits, random }
     }
 
-    /// Prepares a subset that a request has named.
+    /// Prepares a subset that a request has named. Does nothing beside that: the request may stand in
+    /// line, and what else is due would serve the line.
     #[cold]
     fn prepare(self: &Arc<Self>, subset: &Subset) {
         let now = self.now();
@@ -159,8 +160,10 @@ impl Shared {
             drop(previous);
             self.show(snapshot, &mut applied);
         }
-        let deadline = self.conclude(control, now, applied);
-        self.wake(deadline);
+        let deadline = control.deadline();
+        drop(control);
+        self.bus.flush();
+        self.wake(self.tidy(deadline, now));
     }
 
     #[cold]

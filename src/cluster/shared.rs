@@ -286,6 +286,11 @@ impl Shared {
         }
         self.bus.flush();
         discard(applied);
+        self.tidy(deadline, now)
+    }
+
+    /// Lets go of snapshots that nobody reads any more; answers when something will be due.
+    pub(super) fn tidy(&self, deadline: Option<Instant>, now: Instant) -> Option<Instant> {
         if self.retired.sweep() {
             return deadline;
         }

@@ -33,15 +33,14 @@ impl<S: Send + Sync + 'static> Cluster<S> {
     /// # }).unwrap();
     /// ```
     pub fn shutdown(&self, options: DrainOptions) -> Shutdown {
-        let closed = self.shared.change(|control, _, applied| {
+        let waiting = self.shared.change(|control, now, applied| {
             if !std::mem::replace(&mut control.is_closed, true) {
                 applied.events.push(Event::Closed);
             }
-            control.present.keys().cloned().collect::<Vec<_>>()
+            control.drain_all(&options, now, applied)
         });
-        // Of one that was removed meanwhile there is nothing to wait for.
-        let drain = |id| Some((self.drain(&id, options.clone()).ok()?, id));
-        let waiting = closed.into_iter().filter_map(drain).collect();
+        // What is empty from the start has nobody to tell of it.
+        self.shared.change(|_, _, _| ());
         Shutdown { waiting, reports: Vec::new() }
     }
 
@@ -53,7 +52,7 @@ impl<S: Send + Sync + 'static> Cluster<S> {
 }
 
 /// The end of a cluster, to be awaited; made by [`Cluster::shutdown`]. Resolves to the report of
-/// every endpoint.
+/// every endpoint, also of those that were removed before and have requests under way.
 ///
 /// # Cancel safety
 ///

@@ -37,7 +37,8 @@ impl Error {
     /// | a request that hyper has cancelled before the connection took it | `hyper` |
     /// | a stream with HTTP/2's `REFUSED_STREAM`, or above the last one of a `GOAWAY` | `http2` |
     ///
-    /// A connection that closes before the response (hyper's `IncompleteMessage`) proves nothing.
+    /// A connection that closes before the response (hyper's `IncompleteMessage`) proves nothing, nor
+    /// does a request that was [cut](Error::is_drained) by its endpoint's drain.
     ///
     /// ```
     /// use std::io::{Error as IoError, ErrorKind};
@@ -68,7 +69,7 @@ impl Error {
     fn was_not_sent(&self) -> bool {
         match &*self.0 {
             Kind::Service { source, .. } => says_not_executed(&**source),
-            Kind::Silent { .. } | Kind::Panicked(..) => false,
+            Kind::Silent { .. } | Kind::Drained { .. } | Kind::Panicked(..) => false,
             _ => true,
         }
     }
@@ -166,6 +167,9 @@ mod tests {
         }
         assert!(!of("anything").is_not_executed());
         assert!(!Error::silent(None, std::time::Duration::ZERO).is_not_executed());
+        let cut = Error::drained(EndpointId::new("e").expect("a good id"));
+        assert!(!cut.is_not_executed());
+        assert!(!of(cut).is_not_executed(), "a body that was cut, too");
     }
 
     #[test]

@@ -37,6 +37,7 @@
 //! | [certainly not executed](crate::Error::is_not_executed): the connect failed, HTTP/2 refused the stream | again | again |
 //! | an error before the response head: reset, closed, garbage | again | error |
 //! | no response head within [`per_try_timeout`](Failover::per_try_timeout) | again | error |
+//! | no response head when its endpoint's [drain](crate::Cluster::drain) came to its deadline | again | error |
 //! | 502, 503, 504 | again | passed on |
 //! | any other response | passed on | passed on |
 //! | the response's body breaks off | passed on: the caller has seen a part of it | the same |

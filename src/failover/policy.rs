@@ -98,9 +98,10 @@ impl Failover {
         }
         self.session.wait = self.session.wait.max(failed.wait);
         let pause = self.pause(self.session.retries);
-        let Some(prospect) = attempt.map(|attempt| attempt.prospect(context)) else {
+        let Some(attempt) = attempt else {
             return Some(pause);
         };
+        let prospect = attempt.prospect(context);
         if prospect.panic && failed.executed {
             return None;
         }
@@ -109,6 +110,10 @@ impl Failover {
         }
         context.keep_excluded(asked);
         self.session.relaxed = true;
+        // An endpoint that is drained does not take back what it has cut.
+        if result.as_ref().is_err_and(Error::is_drained) && !attempt.prospect(context).any {
+            return None;
+        }
         self.patient(pause)
     }
 
@@ -152,7 +157,7 @@ fn failure<R>(result: &Result<Response<R>, Error>) -> Option<Failed> {
         Ok(response) => asks_for_another(response.status())
             .then(|| Failed { executed: true, wait: retry_after(response.headers()) }),
         // Overload, or a fault of the caller's own code: it would be the same again, or worse.
-        Err(error) if !error.is_service() && !error.is_timeout() => None,
+        Err(error) if !error.is_service() && !error.is_timeout() && !error.is_drained() => None,
         Err(error) => Some(Failed { executed: !error.is_not_executed(), wait: Duration::ZERO }),
     }
 }

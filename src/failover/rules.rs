@@ -74,6 +74,7 @@ impl Failover {
 
     /// Sets how long a try may take to the response head. Default 2 s; `None` is for ever.
     ///
+    /// A wait in the [queue](crate::cluster::Queue), which has a limit of its own, is no part of it.
     /// It counts from the call, or from the last piece of the request's body that the endpoint
     /// took: a long upload is no silence, nor is a caller who is slow to hand out its body. It holds for every method; what is not idempotent
     /// is not sent again after it, and the error [is a timeout](Error::is_timeout). Kept by

@@ -56,9 +56,18 @@ pin_project! {
         due: Option<Instant>,
         // When the caller stops waiting.
         end: Option<Instant>,
+        line: Line,
         attempt: Attempt,
         body: Option<Recording>,
     }
+}
+
+/// Whether the request stands in a cluster's queue, which has a limit of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Line {
+    Unknown,
+    Waits,
+    Over,
 }
 
 impl TryTimeoutLayer {
@@ -91,7 +100,8 @@ impl<S> TryTimeout<S> {
         let body = extensions.get().cloned();
         let attempt = extensions.get_or_insert_with(Attempt::new).clone();
         let due = self.limit.and_then(|limit| now.checked_add(limit));
-        Some(Watch { sleep: tokio::time::sleep(limit), limit, due, end, attempt, body })
+        let (sleep, line) = (tokio::time::sleep(limit), Line::Unknown);
+        Some(Watch { sleep, limit, due, end, line, attempt, body })
     }
 }
 
@@ -137,13 +147,33 @@ where
 }
 
 impl Watch {
+    /// Lets the try begin once an endpoint has been found for it.
+    fn look(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        if *this.line == Line::Over {
+            return;
+        }
+        let now = if this.attempt.is_in_line() { Line::Waits } else { Line::Over };
+        if (std::mem::replace(this.line, now), now) == (Line::Waits, Line::Over) {
+            let due = Instant::now().checked_add(*this.limit);
+            *this.due = this.due.and(due);
+            let until = due.into_iter().chain(*this.end).min();
+            until.into_iter().for_each(|until| this.sleep.as_mut().reset(until));
+        }
+    }
+
     /// Ready when the endpoint has had its time, which it is then told.
-    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Error> {
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Error> {
+        self.as_mut().look();
         let mut this = self.project();
         loop {
             ready!(this.sleep.as_mut().poll(task));
             let now = Instant::now();
             let over = this.end.is_some_and(|end| end <= now);
+            if *this.line == Line::Waits && !over {
+                this.sleep.as_mut().reset(this.end.unwrap_or(now + *this.limit));
+                continue;
+            }
             let moved = this.body.as_ref().map(Recording::moved);
             match moved.map(|moved| moved + *this.limit).filter(|until| *until > now && !over) {
                 None => {

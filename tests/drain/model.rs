@@ -37,6 +37,8 @@ struct Model {
     present: bool,
     admin: Admin,
     shut: bool,
+    /// When its sessions are let go, whether or not the drain goes on until then.
+    shuts: Option<u64>,
     /// The deadline of the drain that goes on, and what follows it.
     drain: Option<(u64, Then)>,
     /// How the last one has ended.
@@ -51,6 +53,7 @@ impl Model {
     }
 
     fn settle(&mut self) {
+        self.shut |= self.shuts.take_if(|at| *at <= self.now).is_some();
         let Some((deadline, then)) = self.drain else {
             return;
         };
@@ -59,8 +62,6 @@ impl Model {
             _ if self.now >= deadline => DrainEnd::Deadline,
             _ => return,
         };
-        // Sessions are let go at the deadline, whether or not anything is left.
-        self.shut |= self.now >= deadline;
         (self.drain, self.ended) = (None, Some(end));
         match then {
             Then::Maintenance if self.present => self.admin = Admin::Maintenance,
@@ -75,7 +76,7 @@ impl Model {
         }
         self.admin = admin;
         if admin == Admin::Ready {
-            self.shut = false;
+            (self.shut, self.shuts) = (false, None);
             if self.drain.take().is_some() {
                 self.ended = Some(DrainEnd::Undone);
             }
@@ -97,6 +98,7 @@ fn run(steps: &[Step]) {
         present: true,
         admin: Admin::Ready,
         shut: false,
+        shuts: None,
         drain: None,
         ended: None,
         in_flight: 0,
@@ -125,6 +127,7 @@ fn run(steps: &[Step]) {
                     }
                     model.ended = None;
                     model.drain = Some((model.now + deadline, *then));
+                    model.shuts = Some(model.now + deadline);
                 }
             }
             Step::Set(admin) => {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use whippletree::cluster::{Admin, ClusterState};
+use whippletree::cluster::{Admin, ClusterState, DrainEnd, DrainOptions};
 use whippletree::health::Failure;
 use whippletree::load::{Cost, PeakEwma};
 use whippletree::{Cluster, Context, Endpoint, EndpointId, Outcome, Weight};
@@ -137,4 +137,28 @@ fn ejection_runs_on_for_the_remainder_and_unknown_endpoints_are_forgotten_in_tim
     late.work_at(now + Duration::from_secs(301));
     fill(&late);
     assert_eq!(late.status().endpoints[0].state.as_str(), "up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn import_that_says_ready_ends_a_drain_also_one_that_is_over() {
+    const SECOND: Duration = Duration::from_secs(1);
+    for wait in [Duration::ZERO, 5 * SECOND] {
+        let cluster = empty();
+        fill(&cluster);
+        let saved = cluster.export();
+        let asks = Context::new().with_prefer(id(0));
+        let lease = cluster.pick(&asks).unwrap();
+        let drain = cluster.drain(&id(0), DrainOptions::new().deadline(2 * SECOND)).unwrap();
+        tokio::time::sleep(wait).await;
+        cluster.import(&saved, tokio::time::Instant::now().into_std()).unwrap();
+        let ends = if wait.is_zero() { DrainEnd::Undone } else { DrainEnd::Deadline };
+        assert_eq!(drain.await.end, ends);
+        // Neither the request that was under way nor a new one is cut.
+        let next = cluster.pick(&asks).unwrap();
+        assert_eq!(next.id(), &id(0));
+        for lease in [lease, next] {
+            assert!(tokio::time::timeout(60 * SECOND, lease.forced()).await.is_err());
+        }
+        assert!(cluster.drained(&id(0)).is_none());
+    }
 }

@@ -96,6 +96,40 @@ async fn sessions_are_served_until_their_deadline_and_then_diverted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn session_deadline_holds_whatever_the_drain_itself_waits_for() {
+    for (deadline, busy) in [(30 * SECOND, true), (30 * SECOND, false), (Duration::MAX, true)] {
+        let cluster = cluster(&["a", "b"]);
+        let held = busy.then(|| cluster.pick(&prefer("a")).unwrap());
+        let options = DrainOptions::new().deadline(deadline).session_deadline(2 * SECOND);
+        let drain = cluster.drain(&id("a"), options).unwrap();
+        assert_eq!(drain.report().is_none(), busy);
+        sleep(SECOND).await;
+        assert_eq!(cluster.pick(&prefer("a")).unwrap().id().as_str(), "a");
+        sleep(2 * SECOND).await;
+        assert_eq!(cluster.pick(&prefer("a")).unwrap().id().as_str(), "b", "{deadline:?} {busy}");
+        // What is done is not due any more: the cluster's task would not sleep until the deadline.
+        let now = Instant::now().into_std();
+        let due = cluster.work_at(now);
+        assert!(due.is_none_or(|due| due > now + 20 * SECOND), "{deadline:?} {busy}");
+        drop(held);
+        cluster.set_admin(&id("a"), Admin::Ready, "alice").unwrap();
+        sleep(60 * SECOND).await;
+        assert_eq!(cluster.pick(&prefer("a")).unwrap().id().as_str(), "a");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_endpoint_is_empty_also_without_time_for_it() {
+    let cluster = cluster(&["a", "b"]);
+    let _held = cluster.pick(&prefer("b")).unwrap();
+    for (name, end) in [("a", DrainEnd::Empty), ("b", DrainEnd::Deadline)] {
+        let options = DrainOptions::new().deadline(Duration::ZERO);
+        let report = cluster.drain(&id(name), options).unwrap().report().unwrap();
+        assert_eq!((report.end, report.forced), (end, u32::from(name == "b")));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn drain_that_waits_for_sessions_ends_when_nobody_has_asked_for_a_while() {
     let cluster = cluster(&["a", "b"]);
     let options = DrainOptions::new().deadline(60 * SECOND).wait_for_sessions(3 * SECOND);
@@ -189,6 +223,22 @@ async fn drain_of_a_removed_endpoint_ends_with_its_last_lease() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn drain_of_a_removed_endpoint_is_told_before_the_endpoint_is_forgotten() {
+    let cluster = Cluster::builder().seed(7).forget_after(2 * SECOND).connect(|_| ());
+    cluster.insert(endpoint("a")).unwrap();
+    let lease = cluster.pick(&Context::new()).unwrap();
+    let drain = cluster.drain(&id("a"), DrainOptions::new()).unwrap();
+    cluster.remove(&id("a"));
+    sleep(SECOND).await;
+    // Both are due before the cluster's task runs.
+    drop(lease);
+    tokio::time::advance(2 * SECOND).await;
+    assert!(drain.await.is_empty());
+    sleep(10 * SECOND).await;
+    assert!(cluster.drained(&id("a")).is_none(), "forgotten");
+}
+
+#[tokio::test(start_paused = true)]
 async fn description_that_says_draining_is_a_fact_of_its_own() {
     let cluster = cluster(&["b"]);
     let source = cluster.source("kube");
@@ -230,6 +280,33 @@ async fn shutdown_closes_the_cluster_and_drains_it() {
     assert!(!wait.is_finished());
     assert!(empty.shutdown(DrainOptions::new()).await.is_empty());
     wait.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_waits_for_requests_on_endpoints_that_have_left() {
+    let cluster = cluster(&["a", "b", "c"]);
+    let leases = ["a", "b"].map(|name| cluster.pick(&prefer(name)).unwrap());
+    cluster.replace([]).unwrap();
+    let shutdown = cluster.shutdown(DrainOptions::new().deadline(10 * SECOND));
+    tokio::pin!(shutdown);
+    assert!(timeout(SECOND, &mut shutdown).await.is_err());
+    let [first, second] = leases;
+    drop(first);
+    let mut reports = shutdown.await;
+    reports.sort_by(|one, other| one.0.cmp(&other.0));
+    let told: Vec<_> = reports.iter().map(|(id, report)| (id.as_str(), report.end)).collect();
+    assert_eq!(told, [("a", DrainEnd::Empty), ("b", DrainEnd::Deadline)]);
+    second.forced().await;
+}
+
+#[tokio::test]
+async fn shutdown_of_many_endpoints_is_one_change() {
+    let cluster = Cluster::builder().seed(7).connect(|_| ());
+    cluster.replace((0..2000).map(|at| endpoint(&format!("e{at}")))).unwrap();
+    let before = Instant::now();
+    assert_eq!(cluster.shutdown(DrainOptions::new()).await.len(), 2000);
+    // A snapshot for each of them takes 7 s.
+    assert!(before.elapsed() < 2 * SECOND, "{:?}", before.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use http_body_util::{Empty, Full};
 use tokio::time::Instant;
 use tower::Layer;
 use tower::retry::RetryLayer;
-use whippletree::cluster::EndpointStatus;
+use whippletree::cluster::{DrainOptions, EndpointStatus, Queue};
 use whippletree::failover::{
     Deadline, Failover, FailoverLayer, FailoverService, Idempotent, Replay, TryTimeoutLayer,
 };
@@ -250,6 +250,33 @@ async fn timeout_is_a_failure_of_the_endpoint_that_did_not_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn wait_in_the_queue_is_no_part_of_a_try() {
+    let queue = Queue::new().timeout(Duration::from_secs(5));
+    let (balance, log) = connect_with::<Replay<Full1>>(patient().queue(queue), &[Does::Hang]);
+    let cluster = balance.cluster();
+    let limited = cluster.status().endpoints[0].endpoint.clone().with_max_in_flight(1);
+    cluster.insert(limited).unwrap();
+    let service = FailoverLayer::new(Failover::new()).layer(balance.clone());
+    for method in [Method::GET, Method::POST] {
+        let _busy = cluster.pick(&Context::new()).unwrap();
+        let started = Instant::now();
+        let error = send(&service, request(method)).await.unwrap_err();
+        assert!(error.is_overloaded() && error.is_not_executed(), "{error}");
+        assert_eq!((started.elapsed().as_secs(), log.names().len()), (5, 0));
+    }
+    // Its time begins with the endpoint.
+    let busy = cluster.pick(&Context::new()).unwrap();
+    let waits = tokio::spawn(async move { send(&service, request(Method::POST)).await });
+    tokio::time::sleep(Duration::from_millis(3500)).await;
+    drop(busy);
+    let started = Instant::now();
+    assert!(waits.await.unwrap().unwrap_err().is_timeout());
+    assert!((2000..2003).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+    assert_eq!(log.names(), ["a"]);
+    assert_eq!(statuses(&balance)[0].failures, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn policy_works_in_towers_own_layer() {
     let does = [Does::Answer(503, 0), Does::Hang, OK];
     let (balance, log) = connect::<Empty<Bytes>>(&does);
@@ -280,4 +307,32 @@ async fn no_endpoint_is_no_try_and_told_as_it_is() {
     assert_eq!(error.to_string(), "no available endpoint: 0 known");
     assert!(error.is_not_executed());
     assert_eq!((failover.stats().requests, failover.stats().retries), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_drain_has_cut_goes_elsewhere_if_it_may_be_sent_twice() {
+    for (method, does, tries) in [
+        (Method::GET, &[Does::Hang, OK][..], ["a", "b"].as_slice()),
+        (Method::POST, &[Does::Hang, OK], &["a"]),
+        // Nobody else is there, so the error stays what it was.
+        (Method::GET, &[Does::Hang], &["a"]),
+    ] {
+        let failover = Failover::new().per_try_timeout(None);
+        let (service, balance, log) = guarded(does, failover);
+        let sent = request(method);
+        let sent = tokio::spawn(async move { send(&service, sent).await });
+        while log.names().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let options = DrainOptions::new().deadline(Duration::from_secs(1));
+        balance.cluster().drain(&EndpointId::new("a").unwrap(), options).unwrap().await;
+        let result = sent.await.unwrap();
+        assert_eq!(log.names(), tries);
+        match result {
+            Ok(response) => assert_eq!(text(response).await, "b"),
+            Err(error) => assert!(error.is_drained() && !error.is_not_executed(), "{error}"),
+        }
+        let in_flight: u32 = statuses(&balance).iter().map(|endpoint| endpoint.in_flight).sum();
+        assert_eq!(in_flight, 0);
+    }
 }

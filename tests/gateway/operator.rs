@@ -202,6 +202,37 @@ mod reload {
         until("b is up", async || row_or_null(&gateway, "b").await["state"] == "up").await;
     }
 
+    #[tokio::test]
+    async fn endpoint_that_the_operator_drains_and_that_comes_back_into_the_file_stays() {
+        let ended = std::sync::Arc::new(tokio::sync::Notify::new());
+        let wait = std::sync::Arc::clone(&ended);
+        let a = Backend::http("a", move |_| {
+            let wait = std::sync::Arc::clone(&wait);
+            async move {
+                wait.notified().await;
+                Response::new(crate::wire::full("a"))
+            }
+        })
+        .await;
+        let (b, c) = (Backend::named("b").await, Backend::named("c").await);
+        let config = File::new(&file(&[&a]));
+        let gateway = Gateway::start(&["--config", config.path()]).await;
+        let listen = gateway.listen;
+        let request = tokio::spawn(async move { crate::wire::get(listen, "/").await });
+        until("it is in flight", async || gateway.in_flight().await == 1).await;
+        ask(&gateway, "POST /endpoints/a/drain?deadline=1h", "").await;
+        for (listed, last) in [(&[&b][..], "b"), (&[&a, &b, &c], "c")] {
+            write(&config, &file(listed));
+            gateway.signal("HUP");
+            until("it is read", async || row_or_null(&gateway, last).await["state"] == "up").await;
+        }
+        ended.notify_one();
+        assert_eq!(request.await.unwrap().body(), "a");
+        let told = ask(&gateway, "GET /endpoints/a?wait=drained&timeout=10s", "").await.1;
+        assert_eq!(json(&told)["drained"], true);
+        assert_eq!(row_or_null(&gateway, "a").await["state"], "drain");
+    }
+
     async fn row_or_null(gateway: &Gateway, id: &str) -> Value {
         let (status, text) = ask(gateway, &format!("GET /endpoints/{id}"), "").await;
         if status == 200 { json(&text) } else { Value::Null }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use whippletree::cluster::Admin;
 use whippletree::{Cluster, Context};
 
 use crate::queue::peek;
@@ -94,6 +95,23 @@ async fn home_that_goes_while_it_is_waited_for_is_waited_for_no_longer() {
     cluster.remove(&id(0));
     let lease = waits.await.unwrap();
     assert_eq!((index(lease.id()), begin.elapsed()), (1, Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn home_that_will_not_serve_is_not_waited_for_while_others_have_room() {
+    let excluding = sticky(0, 900).with_exclude(id(0));
+    for (context, leaves) in [(sticky(0, 900), true), (excluding, false)] {
+        let cluster = queued(&[1, 1], 10);
+        let mut leases = fill(&cluster);
+        let mut waits = cluster.acquire(&context);
+        assert!(peek(&mut waits).is_none());
+        if leaves {
+            cluster.set_admin(&id(0), Admin::Maintenance, "test").unwrap();
+        }
+        drop(leases.remove(1));
+        let lease = peek(&mut waits).expect("there is room").unwrap();
+        assert_eq!(index(lease.id()), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use whippletree::cluster::Acquire;
+use whippletree::cluster::{Acquire, DrainOptions};
 use whippletree::endpoint::Subset;
 use whippletree::{Cluster, Context, Error, Lease};
 
@@ -185,6 +185,23 @@ async fn subset_that_is_named_first_while_others_wait_is_served() {
     drop(granted);
     assert_eq!(index(peek(&mut blue).expect("served").unwrap().id()), 1);
     drop(first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn subset_that_is_named_first_while_a_drain_comes_to_its_end_hangs_nobody() {
+    let cluster = queued(&[1, 1], 10);
+    let mut leases = fill(&cluster);
+    let drain = cluster.drain(&id(0), DrainOptions::new()).unwrap();
+    let mut waits = acquire(&cluster);
+    assert!(peek(&mut waits).is_none());
+    // From here on the drain is over, and the cluster's task has not been told yet.
+    drop(leases.remove(0));
+    let context = Context::new().with_subset(Subset::new([("colour", "blue")]));
+    let error = peek(&mut cluster.acquire(&context)).expect("at once").unwrap_err();
+    assert!(error.is_no_endpoint(), "{error}");
+    assert!(drain.await.is_empty());
+    drop(leases);
+    assert_eq!(index(waits.await.unwrap().id()), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::Request;
-use whippletree::cluster::Admin;
+use whippletree::cluster::{Admin, DrainOptions};
 use whippletree::health::outlier::Outlier;
 use whippletree::sticky::{OnMiss, SessionState};
 use whippletree::{Cluster, Context, Outcome};
@@ -234,4 +234,27 @@ async fn ranked_keeps_new_sessions_on_the_one_that_serves() {
     for _ in 0..10 {
         assert_eq!(User::default().get(&world).await.served_by, "a");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn session_is_rebound_after_the_drains_session_deadline_whatever_becomes_of_the_home() {
+    let world = World::with(&FIVE, ejecting(Duration::from_secs(60)), |layer| layer);
+    let mut user = User::default();
+    let home = user.get(&world).await.served_by;
+    let hold = |_| world.cluster.pick(&Context::new().with_prefer(id(&home))).unwrap();
+    let held: Vec<_> = (0..5).map(hold).collect();
+    let options = DrainOptions::new()
+        .deadline(Duration::from_secs(60))
+        .session_deadline(Duration::from_secs(1));
+    drop(world.cluster.drain(&id(&home), options).unwrap());
+    world.pass(Duration::from_secs(2)).await;
+    world.cluster.work_at(tokio::time::Instant::now().into_std());
+    // The operator stops it, and what was under way fails.
+    for mut lease in held {
+        lease.report(Outcome::Failure(whippletree::health::Failure::Connect));
+    }
+    world.cluster.work_at(tokio::time::Instant::now().into_std());
+    let next = user.get(&world).await;
+    assert_eq!(next.session.state, SessionState::Rebound);
+    assert_eq!(user.get(&world).await.served_by, next.served_by);
 }
